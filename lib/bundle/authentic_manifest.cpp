@@ -1,0 +1,1 @@
+#include "bundle/authentic_manifest.hpp"

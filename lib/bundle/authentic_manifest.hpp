@@ -1,0 +1,55 @@
+// From a directory that could hold anything to a manifest that is known to be signed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/directory.hpp"
+#include "base/result.hpp"
+#include "bundle/manifest.hpp"
+#include "bundle/trust.hpp"
+
+namespace bundle {
+
+inline constexpr std::string_view kManifestName = "manifest.json";
+inline constexpr std::string_view kSignatureSuffix = ".minisig";
+
+/// The name of the signature file number `index` (0 is the one that minisign looks for):
+/// manifest.json.minisig, then manifest.json.1.minisig, ...
+std::string signature_file_name(std::size_t index);
+
+/// Whether operating systems leave such files behind: names that start with a dot, and FAT's own
+/// ("System Volume Information", "$RECYCLE.BIN", "Thumbs.db", "desktop.ini").
+bool is_litter(std::string_view name);
+
+/// A manifest whose raw bytes were signed by enough trusted keys. Made only by open_manifest().
+class AuthenticManifest {
+ public:
+  [[nodiscard]] const Manifest& manifest() const { return manifest_; }
+  /// SHA-256 of the raw bytes of manifest.json: the identity of a bundle, on whatever medium.
+  [[nodiscard]] const oci::Digest& digest() const { return digest_; }
+  [[nodiscard]] const std::vector<TrustedKey>& signers() const { return signers_; }
+
+ private:
+  AuthenticManifest(Manifest manifest, oci::Digest digest, std::vector<TrustedKey> signers)
+      : manifest_(std::move(manifest)), digest_(digest), signers_(std::move(signers)) {}
+  friend base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& directory,
+                                                       const Trust& trust);
+  Manifest manifest_;
+  oci::Digest digest_;
+  std::vector<TrustedKey> signers_;
+};
+
+/// Reads manifest.json once and its signatures, verifies, and only then parses.
+/// \error ErrorCode::kBundleLayout without manifest.json; kManifestTooLarge; those of
+///   verify_signatures() and parse_manifest(); kMediumUnsafeEntry; kIo
+base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& directory,
+                                              const Trust& trust);
+
+/// Checks that the directory holds what the manifest lists, each file with its size, and nothing
+/// else (litter aside), and the content of the files of Manifest::files. Blobs are not read.
+/// \error ErrorCode::kBlobMissing, kBlobSize, kBlobUnlisted, kFileAltered, kBundleLayout,
+///   kMediumUnsafeEntry, kLimitExceeded, kIo
+base::Status check_layout(const base::UntrustedDirectory& directory, const Manifest& manifest);
+
+}  // namespace bundle

@@ -1,0 +1,1 @@
+#include "bundle/blob_writer.hpp"

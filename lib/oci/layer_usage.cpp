@@ -1,0 +1,1 @@
+#include "oci/layer_usage.hpp"
