@@ -1,0 +1,55 @@
+// A read-only registry on 127.0.0.1 that serves exactly the images of one verified bundle.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+#include "bundle/chunks.hpp"
+#include "bundle/manifest.hpp"
+
+namespace agent::install {
+
+/// Where the registry is found. Kept in the journal, so that a restarted agent takes the same place.
+struct RegistryAddress {
+  std::uint16_t port = 0;  // 0: any free one
+  std::string token;       // 32 hexadecimal digits, the first path element of every repository name
+};
+
+/// Serves layers uncompressed under their diff IDs, and for each image the manifest of
+/// oci::served_manifest(). Blobs block while the medium is away. One thread per connection, at most
+/// kMaxConnections. Listens until destroyed; open connections are cut then.
+/// \source OCI distribution specification; engine-and-supervisor.md section 9
+class LoopbackRegistry {
+ public:
+  static constexpr int kMaxConnections = 8;
+
+  /// \param address token empty: a new random one
+  /// \param chunks outlives the registry
+  /// \error ErrorCode::kPortUnavailable; those of reading the image configurations
+  static base::Result<std::unique_ptr<LoopbackRegistry>> start(const RegistryAddress& address,
+                                                               const bundle::Manifest& manifest,
+                                                               bundle::ChunkProvider& chunks);
+  LoopbackRegistry(const LoopbackRegistry&) = delete;
+  LoopbackRegistry& operator=(const LoopbackRegistry&) = delete;
+  ~LoopbackRegistry();
+
+  [[nodiscard]] const RegistryAddress& address() const;
+  /// What the engine has to pull: "127.0.0.1:PORT/TOKEN/IMAGE@sha256:MANIFEST".
+  /// \pre `image` is one of the manifest's
+  [[nodiscard]] std::string reference(const bundle::Image& image) const;
+  /// Bytes of layers sent so far; grows while a pull makes progress.
+  [[nodiscard]] std::uint64_t bytes_served() const;
+  /// The first error that made the registry cut a connection (an altered chunk), for the outcome:
+  /// the engine only sees a broken connection.
+  [[nodiscard]] std::optional<base::Error> failure() const;
+
+ private:
+  struct State;
+  explicit LoopbackRegistry(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace agent::install

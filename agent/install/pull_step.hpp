@@ -1,0 +1,33 @@
+// Brings the images of a plan into the engine, inert: nothing that runs is touched.
+#pragma once
+
+#include <chrono>
+#include <stop_token>
+#include <vector>
+
+#include "base/progress.hpp"
+#include "base/result.hpp"
+#include "install/engine.hpp"
+#include "install/loopback_registry.hpp"
+#include "intake/medium_chunks.hpp"
+
+namespace agent::install {
+
+/// The name that keeps `image` in the engine while an update of bundle `digest` is under way:
+/// "offline-updater/keep:<first 12 digits of the bundle>-<first 12 of the image>". Tags of ours are never
+/// the supervisor's business.
+std::string keep_tag(const oci::Digest& bundle, const oci::Digest& image);
+/// Whether a tag is one of ours.
+bool is_keep_tag(const std::string& tag);
+
+/// Pulls each image (those that the engine has already only cost one manifest), checks ID and diff
+/// IDs of what arrived, gives it its keep tag and removes the loopback reference. On an altered chunk
+/// the registry's own error is returned.
+/// \error ErrorCode::kBlobAltered and the like from the registry; kEnginePull; kMediumTimeout; kCancelled
+base::Status pull_images(Engine& engine, const LoopbackRegistry& registry,
+                         const intake::MediumChunks& chunks, const oci::Digest& bundle,
+                         const std::vector<const bundle::Image*>& images,
+                         std::chrono::seconds stall_timeout, base::ProgressSink& progress,
+                         std::stop_token stop);
+
+}  // namespace agent::install
