@@ -1,0 +1,114 @@
+#include "plan/install_plan.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "plan/compatibility.hpp"
+
+namespace agent::plan {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+// What an engine keeps for a layer beside its files: the overlay2 directory with link, lower, work
+// and committed, and the layer database with diff, size, cache-id, parent and tar-split.
+constexpr std::uint64_t kInodesPerLayer = 16;
+constexpr std::uint64_t kBytesPerLayer = std::uint64_t{64} * 1024;
+// tar-split keeps each entry's header: gzipped well below this.
+constexpr std::uint64_t kTarSplitBytesPerInode = 256;
+// An image's configuration, tags, and its service's new container.
+constexpr std::uint64_t kInodesPerImage = 64;
+constexpr std::uint64_t kBytesPerImage = std::uint64_t{1024} * 1024;
+// What others write meanwhile (logs, databases): never planned away.
+constexpr std::uint64_t kReserveBytes = std::uint64_t{32} * 1024 * 1024;
+constexpr std::uint64_t kReserveInodes = 256;
+
+std::string megabytes(std::uint64_t bytes) {
+  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
+}
+
+/// Adds what pulling `image` costs to the plan; layers that an earlier image brings are free.
+PlannedImage plan_image(const bundle::Manifest& manifest, const bundle::Image& image,
+                        const DeviceFacts& facts, std::set<oci::Digest>& planned_layers,
+                        InstallPlan& plan) {
+  PlannedImage planned{.id = image.id};
+  for (const auto& service : manifest.release.services) {
+    if (service.image == image.id) {
+      planned.services.push_back(service.name);
+    }
+  }
+  planned.present = facts.images.contains(image.id);
+  if (planned.present) {
+    return planned;
+  }
+  std::optional<oci::Digest> parent;
+  for (const auto& layer : image.layers) {
+    const auto chain = chain_id(parent ? &*parent : nullptr, layer.diff_id);
+    parent = chain;
+    if (facts.layers.contains(chain) || !planned_layers.insert(chain).second) {
+      continue;
+    }
+    const auto& blob = manifest.blobs.at(layer.blob);
+    planned.missing_layers += 1;
+    planned.transfer_bytes += blob.uncompressed_size_bytes;
+    plan.medium_bytes += blob.size_bytes;
+    plan.needed_bytes +=
+        layer.installed_bytes + kBytesPerLayer + layer.installed_inodes * kTarSplitBytesPerInode;
+    plan.needed_inodes += layer.installed_inodes + kInodesPerLayer;
+  }
+  plan.needed_bytes += kBytesPerImage;
+  plan.needed_inodes += kInodesPerImage;
+  return planned;
+}
+
+base::Status check_room(const InstallPlan& plan, const DeviceFacts& facts) {
+  if (plan.needed_bytes > facts.free_bytes) {
+    return Error(ErrorCode::kNotEnoughSpace, megabytes(plan.needed_bytes) + " are needed, " +
+                                                 megabytes(facts.free_bytes) + " are free: free " +
+                                                 megabytes(plan.needed_bytes - facts.free_bytes) +
+                                                 " on the device's data partition");
+  }
+  if (plan.needed_inodes > facts.free_inodes) {
+    return Error(ErrorCode::kNotEnoughInodes,
+                 std::to_string(plan.needed_inodes) + " files are needed, " +
+                     std::to_string(facts.free_inodes) +
+                     " are free: remove files on the device's data partition");
+  }
+  return base::ok();
+}
+
+}  // namespace
+
+oci::Digest chain_id(const oci::Digest* parent, const oci::Digest& diff_id) {
+  if (parent == nullptr) {
+    return diff_id;
+  }
+  const std::string text = parent->text() + " " + diff_id.text();
+  return oci::Digest::of(base::as_bytes(text));
+}
+
+base::Result<InstallPlan> make_plan(const bundle::Manifest& manifest, const DeviceFacts& facts) {
+  OU_CHECK(check_compatibility(manifest, facts));
+  InstallPlan plan{.up_to_date = facts.running_commit == manifest.release.commit,
+                   .from_commit = facts.running_commit,
+                   .to_commit = manifest.release.commit,
+                   .images = {}};
+  std::set<oci::Digest> planned_layers;
+  std::uint64_t largest_transfer = 0;
+  for (const auto& image : manifest.images) {
+    auto planned = plan_image(manifest, image, facts, planned_layers, plan);
+    largest_transfer = std::max(largest_transfer, planned.transfer_bytes);
+    plan.images.push_back(std::move(planned));
+  }
+  // Images are pulled one after the other; an engine that spools holds one of them in full.
+  plan.needed_bytes += kReserveBytes + (facts.engine_spools_pulls ? largest_transfer : 0);
+  plan.needed_inodes += kReserveInodes;
+  if (!plan.up_to_date) {
+    OU_CHECK(check_room(plan, facts));
+  }
+  return plan;
+}
+
+}  // namespace agent::plan

@@ -1,0 +1,132 @@
+#include "record/journal.hpp"
+
+#include <array>
+
+#include "base/files.hpp"
+#include "base/json.hpp"
+
+namespace agent::record {
+namespace {
+
+constexpr std::size_t kMaxJournalBytes = std::size_t{16} * 1024 * 1024;
+constexpr std::size_t kMaxSwitchBytes = std::size_t{8} * 1024 * 1024;
+constexpr std::uint64_t kJournalVersion = 1;
+constexpr std::array kPhases{Phase::kPulling, Phase::kSwitching, Phase::kConfirming,
+                             Phase::kCommitting, Phase::kReverting};
+
+std::optional<Phase> phase_named(const std::string& name) {
+  for (const Phase phase : kPhases) {
+    if (name_of(phase) == name) {
+      return phase;
+    }
+  }
+  return std::nullopt;
+}
+
+base::Result<JournalEntry> parse(std::string_view text) {
+  base::JsonLimits limits{.max_bytes = kMaxJournalBytes};
+  limits.max_string_bytes = kMaxSwitchBytes;
+  OU_TRY(const auto json, base::parse_json(text, limits));
+  base::JsonObject object(json, "journal");
+  if (object.number("version") != kJournalVersion) {
+    object.fail("version", "is not one that this agent wrote");
+  }
+  const auto phase = phase_named(object.text("phase"));
+  if (!phase) {
+    object.fail("phase", "is not known");
+  }
+  OU_TRY(const auto digest, oci::Digest::parse(object.text("bundle")));
+  JournalEntry entry{.phase = phase.value_or(Phase::kPulling), .bundle = digest};
+  entry.bundle_name = object.text("bundle_name");
+  entry.directory_name = object.text("directory_name", 4096);
+  entry.fleet_uuid = object.text("fleet_uuid");
+  entry.sequence = object.number("sequence");
+  entry.from_commit = object.text("from_commit");
+  entry.to_commit = object.text("to_commit");
+  entry.started_at = object.number("started_at");
+  entry.registry_port = static_cast<std::uint16_t>(object.number("registry_port", UINT16_MAX));
+  entry.registry_token = object.text("registry_token");
+  entry.confirm_seconds = static_cast<std::uint32_t>(object.number("confirm_seconds", UINT32_MAX));
+  entry.require_healthy = object.optional_boolean("require_healthy").value_or(true);
+  entry.override_update_lock = object.optional_boolean("override_update_lock").value_or(false);
+  entry.release_switch_json = object.text("release_switch", kMaxSwitchBytes);
+  const auto failure_code = object.optional_number("failure_code", INT32_MAX);
+  const auto failure = object.optional_text("failure", kMaxSwitchBytes);
+  if (failure_code) {
+    entry.failure =
+        base::Error(static_cast<base::ErrorCode>(*failure_code), failure.value_or(std::string()));
+  }
+  OU_CHECK(object.finish());
+  return entry;
+}
+
+}  // namespace
+
+std::string_view name_of(Phase phase) {
+  switch (phase) {
+    case Phase::kPulling:
+      return "pulling";
+    case Phase::kSwitching:
+      return "switching";
+    case Phase::kConfirming:
+      return "confirming";
+    case Phase::kCommitting:
+      return "committing";
+    case Phase::kReverting:
+      return "reverting";
+  }
+  return "unknown";
+}
+
+base::Result<std::optional<JournalEntry>> Journal::load() const {
+  const auto bytes = base::read_file(file_, kMaxJournalBytes);
+  if (!bytes && bytes.error().code() == base::ErrorCode::kNotFound) {
+    return std::optional<JournalEntry>();
+  }
+  if (!bytes) {
+    return base::Error(bytes.error()).as(base::ErrorCode::kJournal);
+  }
+  auto entry = parse(base::as_text(*bytes));
+  if (!entry) {
+    return std::move(entry).error().within("read " + file_.string()).as(base::ErrorCode::kJournal);
+  }
+  return std::optional<JournalEntry>(*std::move(entry));
+}
+
+base::Status Journal::write(const JournalEntry& entry) const {
+  base::Json json{{"version", kJournalVersion},
+                  {"phase", name_of(entry.phase)},
+                  {"bundle", entry.bundle.text()},
+                  {"bundle_name", entry.bundle_name},
+                  {"directory_name", entry.directory_name},
+                  {"fleet_uuid", entry.fleet_uuid},
+                  {"sequence", entry.sequence},
+                  {"from_commit", entry.from_commit},
+                  {"to_commit", entry.to_commit},
+                  {"started_at", entry.started_at},
+                  {"registry_port", entry.registry_port},
+                  {"registry_token", entry.registry_token},
+                  {"confirm_seconds", entry.confirm_seconds},
+                  {"require_healthy", entry.require_healthy},
+                  {"override_update_lock", entry.override_update_lock},
+                  {"release_switch", entry.release_switch_json}};
+  if (entry.failure) {
+    json["failure_code"] = static_cast<int>(entry.failure->code());
+    json["failure"] = entry.failure->message();
+  }
+  auto written = base::write_file_durably(file_, base::as_bytes(base::to_canonical(json)));
+  if (!written) {
+    return std::move(written).error().as(base::ErrorCode::kJournal);
+  }
+  return base::ok();
+}
+
+base::Status Journal::clear() const {
+  auto removed = base::remove_file_durably(file_);
+  if (!removed) {
+    return std::move(removed).error().as(base::ErrorCode::kJournal);
+  }
+  return base::ok();
+}
+
+}  // namespace agent::record
