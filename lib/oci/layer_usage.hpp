@@ -14,8 +14,8 @@ struct LayerUsage {
   std::uint64_t inodes;  // entries, hard links counted once
 };
 
-/// Counts a layer's tar while it streams by. The tar is read with libarchive on a thread of its own,
-/// so that a caller can hash and compress at the same time.
+/// Counts a layer's tar while it streams by. The tar is read with libarchive on a thread of its
+/// own, so that a caller can hash and compress at the same time.
 class LayerMeter {
  public:
   LayerMeter();
