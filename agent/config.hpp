@@ -22,12 +22,12 @@ struct Config {
   std::filesystem::path trust_file;   // TRUST
   std::string engine_socket;          // ENGINE_SOCKET
   std::optional<std::filesystem::path> engine_root;  // ENGINE_ROOT: data-root as seen from here
-  std::string supervisor_address;     // SUPERVISOR_ADDRESS: http://HOST:PORT
-  std::string supervisor_api_key;     // BALENA_SUPERVISOR_API_KEY; empty: from the database
-  std::string dbus_address;           // DBUS_ADDRESS: empty: the system bus
-  std::string supervisor_unit;        // SUPERVISOR_UNIT
-  std::string supervisor_timer;       // SUPERVISOR_TIMER
-  std::uint16_t registry_port = 0;    // REGISTRY_PORT: 0: any free one
+  std::string supervisor_address;                    // SUPERVISOR_ADDRESS: http://HOST:PORT
+  std::string supervisor_api_key;   // BALENA_SUPERVISOR_API_KEY; empty: from the database
+  std::string dbus_address;         // DBUS_ADDRESS: empty: the system bus
+  std::string supervisor_unit;      // SUPERVISOR_UNIT
+  std::string supervisor_timer;     // SUPERVISOR_TIMER
+  std::uint16_t registry_port = 0;  // REGISTRY_PORT: 0: any free one
 
   // What may be taken
   std::vector<std::string> media_kinds;   // MEDIA: usb, sd, loop
@@ -36,6 +36,7 @@ struct Config {
 
   // How long to wait
   std::chrono::seconds wait_for_medium{};  // WAIT_FOR_MEDIUM_SECONDS
+  std::chrono::seconds wait_for_locks{};   // WAIT_FOR_LOCKS_SECONDS: for the services' update locks
   std::chrono::seconds stall_timeout{};    // STALL_SECONDS: no progress in a phase
   std::chrono::seconds apply_timeout{};    // APPLY_SECONDS: for the supervisor to start the release
 
@@ -44,8 +45,8 @@ struct Config {
   // Host paths, as seen from here
   [[nodiscard]] std::filesystem::path config_json() const;          // /mnt/boot/config.json
   [[nodiscard]] std::filesystem::path supervisor_database() const;  // below /mnt/data/resin-data
-  [[nodiscard]] std::filesystem::path update_locks() const;         // /tmp/balena-supervisor/services
-  [[nodiscard]] std::filesystem::path os_release() const;           // /etc/os-release
+  [[nodiscard]] std::filesystem::path update_locks() const;  // /tmp/balena-supervisor/services
+  [[nodiscard]] std::filesystem::path os_release() const;    // /etc/os-release
 };
 
 /// Builds the configuration: defaults, then `file` if given, then `environment` (all variables of

@@ -6,6 +6,7 @@
 #include <stop_token>
 
 #include "base/result.hpp"
+#include "boot/waiter.hpp"
 #include "bundle/manifest.hpp"
 #include "install/apps_step.hpp"
 #include "install/engine.hpp"
@@ -47,6 +48,7 @@ base::Status confirm_release(install::Engine& engine, install::SupervisorApi& ap
                              const std::string& commit,
                              const std::vector<ExpectedService>& expected, std::uint64_t app_id,
                              const ConfirmRules& rules,
-                             const std::function<bool()>& locks_held, std::stop_token stop);
+                             const std::function<bool()>& locks_held, Waiter& waiter,
+                             std::stop_token stop);
 
 }  // namespace agent::boot

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ struct ReleaseSwitch {
 ///   the supervisor would delete it and its data; kSupervisorState
 base::Result<AppRow> make_row(const bundle::Release& release, const AppRow& present,
                               const std::vector<AppRow>& all_rows);
+
+/// Names of the services of a row that its release wants stopped ("running": false). Pure.
+std::set<std::string> stopped_services(const AppRow& row);
 
 /// "<registry>/<path>:latest" for an image reference with a digest.
 std::string latest_name(const std::string& image_reference);

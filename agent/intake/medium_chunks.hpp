@@ -14,20 +14,27 @@
 namespace agent::intake {
 
 /// When the medium goes (any I/O error, a file that is suddenly missing or shorter), read_chunk()
-/// waits until attach() brings the same bundle again, and goes on with the chunk it was asked for. A
-/// chunk that reads but does not verify is an error at once: that is an attack or a broken stick.
+/// waits until attach() brings the same bundle again, and goes on with the chunk it was asked for.
+/// A chunk that reads but does not verify is an error at once: that is an attack or a broken stick.
+///
+/// Any number of threads may read. A read that hangs inside the kernel cannot be interrupted:
+/// neither stop() nor detach() ends it, the kernel's own time limit for the device does (some 30 s
+/// for USB).
 class MediumChunks final : public bundle::ChunkProvider {
  public:
   /// \param wait_limit how long one absence may last
-  /// \param on_wait told with true when the first reader starts to wait, false when reading goes on
+  /// \param on_wait told with true when the first reader starts to wait, false when a chunk has
+  /// been
+  ///   read again; from a reader's thread, one call at a time. It must not read chunks itself
   MediumChunks(base::UntrustedDirectory directory, std::chrono::seconds wait_limit,
                std::function<void(bool waiting)> on_wait);
   ~MediumChunks() override;
 
-  /// Reading goes on from `directory`, which holds the same bundle (same manifest digest: the caller
-  /// has checked). Replaces what was attached.
+  /// Reading goes on from `directory`, which holds the same bundle (same manifest digest: the
+  /// caller has checked). Replaces what was attached.
   void attach(base::UntrustedDirectory directory);
-  /// The medium is known to be gone; its descriptors are closed, so that it can be unmounted.
+  /// The medium is known to be gone; its descriptors are closed, so that it can be unmounted (those
+  /// that a reader is using at this moment: when its read returns).
   void detach();
   /// Ends all waiting: readers get ErrorCode::kCancelled from now on.
   void stop();

@@ -1,0 +1,146 @@
+#include "device_survey.hpp"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+
+#include "base/files.hpp"
+#include "base/json.hpp"
+
+namespace agent {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::size_t kMaxConfigJsonBytes = std::size_t{1024} * 1024;
+constexpr std::size_t kMaxOsReleaseBytes = std::size_t{64} * 1024;
+
+/// Numbers in config.json may be strings (balenaos.md section 9).
+std::optional<std::uint64_t> number_or_text(const base::Json& value) {
+  if (value.is_number_unsigned()) {
+    return value.get<std::uint64_t>();
+  }
+  if (!value.is_string()) {
+    return std::nullopt;
+  }
+  const auto& text = value.get_ref<const std::string&>();
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(number)
+                                                                  : std::nullopt;
+}
+
+base::Status measure_room(const std::filesystem::path& engine_root, plan::DeviceFacts& facts) {
+  struct statvfs room {};
+  if (::statvfs(engine_root.c_str(), &room) != 0) {
+    return Error::from_errno(errno, "measure free space of " + engine_root.string())
+        .as(ErrorCode::kDeviceFacts);
+  }
+  facts.free_bytes = std::uint64_t{room.f_bavail} * room.f_frsize;
+  // A file system that makes inodes as it needs them reports none at all.
+  facts.free_inodes = room.f_files == 0 ? UINT64_MAX : room.f_favail;
+  return base::ok();
+}
+
+base::Status list_images(install::Engine& engine, plan::DeviceFacts& facts) {
+  OU_TRY(const auto images, engine.images());
+  for (const auto& image : images) {
+    facts.images.insert(image.id);
+    std::optional<oci::Digest> parent;
+    for (const auto& diff_id : image.diff_ids) {
+      parent = plan::chain_id(parent ? &*parent : nullptr, diff_id);
+      facts.layers.insert(*parent);
+    }
+  }
+  return base::ok();
+}
+
+}  // namespace
+
+base::Result<DeviceIdentity> read_identity(const std::filesystem::path& config_json) {
+  const auto bytes = base::read_file(config_json, kMaxConfigJsonBytes);
+  if (!bytes) {
+    return Error(bytes.error()).as(ErrorCode::kDeviceFacts);
+  }
+  const auto json = base::parse_json(base::as_text(*bytes), {.max_bytes = kMaxConfigJsonBytes});
+  if (!json) {
+    return Error(json.error()).within("read " + config_json.string()).as(ErrorCode::kDeviceFacts);
+  }
+  base::JsonObject object(*json, "config.json");
+  DeviceIdentity identity{.uuid = object.text("uuid"),
+                          .device_type = object.text("deviceType"),
+                          .api_endpoint = object.optional_text("apiEndpoint").value_or("")};
+  const auto application = number_or_text(object.value("applicationId"));
+  if (!application) {
+    object.fail("applicationId", "is not a number");
+  }
+  identity.application_id = application.value_or(0);
+  if (auto status = object.finish_open(); !status) {
+    return std::move(status).error().as(ErrorCode::kDeviceFacts);
+  }
+  return identity;
+}
+
+std::string parse_os_version(std::string_view os_release) {
+  for (const std::string_view key : {"META_BALENA_VERSION=", "VERSION_ID=", "VERSION="}) {
+    for (std::string_view rest = os_release; !rest.empty();) {
+      auto line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      if (!line.starts_with(key)) {
+        continue;
+      }
+      line.remove_prefix(key.size());
+      if (line.size() >= 2 && line.front() == '"' && line.back() == '"') {
+        line = line.substr(1, line.size() - 2);
+      }
+      return std::string(line);
+    }
+  }
+  return "";
+}
+
+base::Result<Survey> survey_device(const Config& config, install::Engine& engine,
+                                   install::SupervisorDatabase& database,
+                                   install::SupervisorApi& api, const record::Ledger& ledger) {
+  Survey survey;
+  OU_TRY(survey.identity, read_identity(config.config_json()));
+  auto& facts = survey.facts;
+  facts.device_uuid = survey.identity.uuid;
+  facts.device_type = survey.identity.device_type;
+  if (const auto os_release = base::read_file(config.os_release(), kMaxOsReleaseBytes)) {
+    facts.os_version = parse_os_version(base::as_text(*os_release));
+  }
+  // Versions that are not known matter only to a bundle that asks for one, and that is then
+  // refused.
+  facts.supervisor_version = api.version().value_or("");
+
+  OU_CHECK(database.check_schema());
+  OU_TRY(const auto apps, database.apps());
+  const auto fleet = std::find_if(apps.begin(), apps.end(), [&](const auto& app) {
+    return app.app_id == survey.identity.application_id;
+  });
+  if (fleet == apps.end()) {
+    return Error(ErrorCode::kSupervisorState,
+                 "the supervisor knows no release of this device's fleet (application " +
+                     std::to_string(survey.identity.application_id) +
+                     "): the device has to have run one before it can be updated offline");
+  }
+  facts.fleet_uuid = fleet->uuid;
+  facts.running_commit = fleet->commit;
+  facts.highest_sequence = ledger.highest_sequence(fleet->uuid);
+
+  OU_TRY(const auto engine_facts, engine.facts());
+  facts.architecture = engine_facts.architecture;
+  facts.engine_spools_pulls = engine_facts.spools_pulls;
+  OU_CHECK(list_images(engine, facts));
+  OU_CHECK(measure_room(
+      config.engine_root.value_or(config.host_root /
+                                  std::filesystem::path(engine_facts.data_root).relative_path()),
+      facts));
+  return survey;
+}
+
+}  // namespace agent

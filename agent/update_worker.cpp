@@ -1,0 +1,316 @@
+#include "update_worker.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "update_session.hpp"
+
+namespace agent {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using media::MediaEvent;
+using media::Medium;
+using record::RunOutcome;
+using record::RunResult;
+
+/// Media in the order in which they came, handed from the event loop to a thread.
+class MediaQueue {
+ public:
+  void push(Medium medium) {
+    const std::lock_guard lock(mutex_);
+    media_.push_back(std::move(medium));
+    changed_.notify_all();
+  }
+  void remove(dev_t disk) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(media_, [disk](const auto& medium) { return medium.disk.number == disk; });
+  }
+  /// The next one; nothing when `stop` was asked for or `deadline` has passed.
+  std::optional<Medium> pop(const std::stop_token& stop,
+                            std::chrono::steady_clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_until(lock, stop, deadline, [this] { return !media_.empty(); })) {
+      return std::nullopt;
+    }
+    auto medium = std::move(media_.front());
+    media_.pop_front();
+    return medium;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Medium> media_;
+};
+
+/// Far enough away to mean "never" without overflowing a clock.
+std::chrono::steady_clock::time_point never() {
+  return std::chrono::steady_clock::now() + std::chrono::hours(24 * 365);
+}
+
+}  // namespace
+
+class UpdateWorker::State {
+ public:
+  State(Device& device, media::Mounter& mounter, media::MediaPolicy policy, bundle::Trust trust,
+        const record::OutcomeStore& outcomes)
+      : device_(device),
+        mounter_(mounter),
+        policy_(std::move(policy)),
+        trust_(std::move(trust)),
+        outcomes_(outcomes) {}
+
+  base::Status start() {
+    OU_TRY(auto entry, device_.journal.load());
+    updater_ = std::jthread([this, entry = std::move(entry)](std::stop_token stop) mutable {
+      update_loop(std::move(entry), stop);
+    });
+    attacher_ = std::jthread([this](std::stop_token stop) { attach_loop(stop); });
+    return base::ok();
+  }
+
+  void post(MediaEvent event) {
+    const std::lock_guard lock(mutex_);
+    if (event.kind == MediaEvent::Kind::kAppeared) {
+      base::log::info("medium " + event.medium.disk.name + " is there");
+      (active_ ? returning_ : waiting_).push(std::move(event.medium));
+      return;
+    }
+    base::log::info("medium " + event.medium.disk.name + " is gone");
+    waiting_.remove(event.medium.disk.number);
+    returning_.remove(event.medium.disk.number);
+    if (active_ && active_disk_ == event.medium.disk.number) {
+      active_->detach();
+    }
+  }
+
+  void stop() {
+    updater_.request_stop();
+    attacher_.request_stop();
+    {
+      const std::lock_guard lock(mutex_);
+      if (active_) {
+        active_->stop();
+      }
+    }
+    updater_ = std::jthread();
+    attacher_ = std::jthread();
+  }
+
+ private:
+  void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
+    if (entry && entry->phase != record::Phase::kPulling) {
+      base::log::info("going on with the update to " + entry->to_commit);
+      report(finish_update(device_, *std::move(entry), stop), {});
+      entry.reset();
+    }
+    while (!stop.stop_requested()) {
+      const auto deadline =
+          entry ? std::chrono::steady_clock::now() + device_.config.wait_for_medium : never();
+      auto medium = waiting_.pop(stop, deadline);
+      if (medium) {
+        take_medium(*medium, stop);
+        if (const auto open = device_.journal.load(); open && !*open) {
+          entry.reset();  // what was waited for is done, or something newer took its place
+        }
+      } else if (entry && !stop.stop_requested()) {
+        report(abandon_update(device_, *entry,
+                              Error(ErrorCode::kMediumTimeout, "the medium did not come back")),
+               {});
+        entry.reset();
+      }
+    }
+  }
+
+  void take_medium(const Medium& medium, const std::stop_token& stop) {
+    auto mounted = media::open_medium(mounter_, medium, policy_);
+    if (!mounted) {
+      refuse_medium(medium, std::move(mounted).error());
+      return;
+    }
+    MediumContent content;
+    std::vector<media::Volume> volumes;
+    for (const auto& volume : *mounted) {
+      const auto before = content.bundles.size() + content.refused.size();
+      open_bundles(volume.root, trust_, content);
+      if (content.bundles.size() + content.refused.size() > before) {
+        volumes.push_back(volume.volume);
+      }
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      active_disk_ = medium.disk.number;
+      result_volumes_ = volumes;
+    }
+    const auto outcome = update_from(
+        device_, std::move(content),
+        [this](const oci::Digest& bundle, std::shared_ptr<intake::MediumChunks> chunks) {
+          const std::lock_guard lock(mutex_);
+          active_ = std::move(chunks);
+          active_bundle_ = bundle;
+          // A stick that was out for a moment while the bundle was being verified waits here.
+          while (active_ && move_one(waiting_, returning_)) {
+          }
+        },
+        stop);
+    mounted->clear();
+    const auto results = end_of_update();
+    if (outcome) {
+      report(*outcome, results);
+    } else {
+      base::log::info("no bundle on medium " + medium.disk.name);
+    }
+  }
+
+  /// Unmounts what had come back, lets other media have their turn. Returns where the result goes.
+  std::vector<media::Volume> end_of_update() {
+    const std::lock_guard lock(mutex_);
+    returned_.clear();
+    while (move_one(returning_, waiting_)) {
+    }
+    return result_volumes_;
+  }
+
+  static bool move_one(MediaQueue& from, MediaQueue& to) {
+    auto medium = from.pop({}, std::chrono::steady_clock::time_point());
+    if (medium) {
+      to.push(*std::move(medium));
+    }
+    return medium.has_value();
+  }
+
+  /// A medium that is not even looked at: said on the device, and not on the medium.
+  void refuse_medium(const Medium& medium, Error why) {
+    base::log::warning("medium " + medium.disk.name + " is not used: " + why.message());
+    RunOutcome outcome{.result = RunResult::kRefused, .error = std::move(why)};
+    if (const auto identity = read_identity(device_.config.config_json())) {
+      outcome.device_uuid = identity->uuid;
+    }
+    outcome.started_at = outcome.finished_at = clock_now();
+    report(outcome, {});
+  }
+
+  // Media that appear during an update: one of them may be the bundle that was pulled out.
+  void attach_loop(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      auto medium = returning_.pop(stop, never());
+      if (medium && !try_attach(*medium)) {
+        waiting_.push(*std::move(medium));
+      }
+    }
+  }
+
+  bool try_attach(const Medium& medium) {
+    auto mounted = media::open_medium(mounter_, medium, policy_);
+    if (!mounted) {
+      return false;  // the update loop says why, when it gets there
+    }
+    for (auto& volume : *mounted) {
+      MediumContent content;
+      open_bundles(volume.root, trust_, content);
+      const std::lock_guard lock(mutex_);
+      for (const auto& bundle : content.bundles) {
+        auto directory = bundle.directory().duplicate();
+        if (active_ && bundle.digest() == active_bundle_ && directory) {
+          active_->attach(*std::move(directory));
+          active_disk_ = medium.disk.number;
+          result_volumes_ = {volume.volume};
+          returned_ = *std::move(mounted);
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  void report(RunOutcome outcome, const std::vector<media::Volume>& volumes) {
+    if (outcome.device_uuid.empty()) {
+      if (const auto identity = read_identity(device_.config.config_json())) {
+        outcome.device_uuid = identity->uuid;
+      }
+    }
+    base::log::info("result: " + std::string(record::name_of(outcome.result)) +
+                    (outcome.error ? ": " + outcome.error->message() : ""));
+    const bool repeated = is_repeated(outcome);
+    if (const auto saved = outcomes_.save(outcome); !saved) {
+      base::log::error("the outcome was not kept: " + saved.error().message());
+    }
+    device_.progress.phase(record::name_of(outcome.result), 0);
+    if (outcome.result != RunResult::kInterrupted && device_.config.write_results && !repeated) {
+      write_result(outcome, volumes);
+    }
+  }
+
+  /// Whether the last outcome said the same: a stick that stays in the port is not written to at
+  /// each start.
+  bool is_repeated(const RunOutcome& outcome) {
+    const auto last = outcomes_.last();
+    if (!last || !*last) {
+      return false;
+    }
+    const auto told = [](const std::string& text) {
+      auto json = base::Json::parse(text, nullptr, false);
+      return json.is_object()
+                 ? json.value("result", "") + json.value("error", base::Json()).dump() +
+                       json.value("bundle", base::Json()).dump()
+                 : "";
+    };
+    return told(**last) == told(record::to_json(outcome));
+  }
+
+  void write_result(const RunOutcome& outcome, const std::vector<media::Volume>& volumes) {
+    for (const auto& volume : volumes) {
+      auto mount = mounter_.mount(volume, media::Access::kReadWrite);
+      auto written = mount ? record::write_to_medium((*mount)->path(), outcome)
+                           : base::Status(std::move(mount).error());
+      if (!written) {
+        base::log::warning("the result was not written to the medium: " +
+                           written.error().message());
+      }
+    }
+  }
+
+  Device& device_;
+  media::Mounter& mounter_;
+  media::MediaPolicy policy_;
+  bundle::Trust trust_;
+  const record::OutcomeStore& outcomes_;
+
+  MediaQueue waiting_;    // for the update loop
+  MediaQueue returning_;  // appeared during an update
+  std::mutex mutex_;      // guards what follows
+  std::shared_ptr<intake::MediumChunks> active_;
+  oci::Digest active_bundle_ = oci::Digest::of({});
+  dev_t active_disk_ = 0;
+  std::vector<media::Volume> result_volumes_;
+  std::vector<media::MountedMedium> returned_;
+  std::jthread updater_;
+  std::jthread attacher_;
+};
+
+UpdateWorker::UpdateWorker(Device& device, media::Mounter& mounter, media::MediaPolicy policy,
+                           bundle::Trust trust, const record::OutcomeStore& outcomes)
+    : state_(std::make_unique<State>(device, mounter, std::move(policy), std::move(trust),
+                                     outcomes)) {}
+UpdateWorker::~UpdateWorker() = default;
+
+base::Status UpdateWorker::start() {
+  return state_->start();
+}
+void UpdateWorker::post(media::MediaEvent event) {
+  state_->post(std::move(event));
+}
+void UpdateWorker::stop() {
+  state_->stop();
+}
+
+}  // namespace agent
