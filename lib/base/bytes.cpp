@@ -23,6 +23,9 @@ std::optional<Bytes> from_hex(std::string_view text) {
   if (text.find_first_not_of("0123456789abcdef") != std::string_view::npos) {
     return std::nullopt;
   }
+  if (text.empty()) {
+    return Bytes();  // libsodium must not be given the null pointer of an empty vector
+  }
   Bytes bytes(text.size() / 2);
   std::size_t length = 0;
   if (text.size() % 2 != 0 || sodium_hex2bin(bytes.data(), bytes.size(), text.data(), text.size(),
