@@ -1,0 +1,59 @@
+// Brings images into a bundle's blobs: configurations as they are, layers packed, and one OCI
+// manifest for each image. Images and layers that are there already are not packed again.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "base/progress.hpp"
+#include "base/result.hpp"
+#include "bundle/blob_writer.hpp"
+#include "bundle/manifest.hpp"
+#include "oci/image_source.hpp"
+
+namespace tool {
+
+struct PackedImage {
+  bundle::Image image;
+  oci::Digest served;  // digest of oci::served_manifest(): the image's digest in release documents
+};
+
+class ImagePacker {
+ public:
+  /// \param blobs the directory blobs/sha256, existing
+  /// \param scratch where sources may put what they have to keep for a while
+  /// \param platform as oci::open_image_source() takes it
+  ImagePacker(std::filesystem::path blobs, std::filesystem::path scratch,
+              const bundle::PackOptions& options, std::string platform)
+      : blobs_directory_(std::move(blobs)),
+        scratch_(std::move(scratch)),
+        options_(options),
+        platform_(std::move(platform)) {}
+
+  /// \param label what progress calls it
+  /// \error those of oci::open_image_source() and bundle::pack_layer()
+  base::Result<PackedImage> pack(const std::string& label, const std::string& source,
+                                 base::ProgressSink& progress);
+
+  [[nodiscard]] const std::map<oci::Digest, bundle::Blob>& blobs() const { return blobs_; }
+  [[nodiscard]] const std::map<oci::Digest, PackedImage>& images() const { return images_; }
+
+ private:
+  base::Result<PackedImage> pack_new(const std::string& label, const oci::ImageSource& source,
+                                     const oci::Digest& id, base::ProgressSink& progress);
+  base::Result<bundle::Layer> pack_layer(const oci::ImageSource& source, std::size_t index,
+                                         base::ProgressSink& progress);
+  base::Result<bundle::Blob> store(std::string_view document);
+
+  std::filesystem::path blobs_directory_;
+  std::filesystem::path scratch_;
+  bundle::PackOptions options_;
+  std::string platform_;
+  std::map<oci::Digest, bundle::Blob> blobs_;
+  std::map<oci::Digest, bundle::Layer> layers_;  // by diff ID
+  std::map<oci::Digest, PackedImage> images_;    // by image ID
+  std::map<std::string, oci::Digest> sources_;   // SOURCE to image ID
+};
+
+}  // namespace tool
