@@ -25,7 +25,8 @@ bool is_keep_tag(const std::string& tag);
 /// chunk the pull is cancelled and the registry's own error returned.
 ///
 /// \param stall_timeout longest time without a message from the engine and without a byte served
-/// \error ErrorCode::kBlobAltered and the like from the registry; kEnginePull; kMediumTimeout; kTimeout;
+/// \error ErrorCode::kBlobAltered and the like from the registry; kEnginePull; kMediumTimeout;
+/// kTimeout;
 ///   kCancelled
 base::Status pull_images(Engine& engine, const LoopbackRegistry& registry,
                          const intake::MediumChunks& chunks, const oci::Digest& bundle,

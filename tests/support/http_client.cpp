@@ -71,7 +71,8 @@ HttpReply HttpClient::read_reply(bool has_body) {
   reply.head = buffer_.substr(0, end + 2);
   buffer_.erase(0, end + 4);
   reply.status = std::stoi(reply.head.substr(reply.head.find(' ') + 1));
-  const std::size_t length = has_body ? std::stoul(reply.header("Content-Length").value_or("0")) : 0;
+  const std::size_t length =
+      has_body ? std::stoul(reply.header("Content-Length").value_or("0")) : 0;
   reply.body = read_some(length);
   reply.complete = reply.body.size() == length;
   return reply;

@@ -28,7 +28,8 @@ class HttpClient {
   /// Sends `text` as it is. A peer that is gone is no error: the next read tells.
   void send(std::string_view text) const;
   /// Sends a request of HTTP/1.1. \param headers lines that end in CRLF
-  void request(std::string_view method, std::string_view target, std::string_view headers = "") const;
+  void request(std::string_view method, std::string_view target,
+               std::string_view headers = "") const;
   /// Reads one reply to its end, or as far as the peer sends it.
   /// \param has_body false after HEAD
   [[nodiscard]] HttpReply read_reply(bool has_body = true);

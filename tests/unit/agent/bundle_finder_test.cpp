@@ -1,8 +1,9 @@
+#include "intake/bundle_finder.hpp"
+
 #include <sys/stat.h>
 
 #include <catch2/catch.hpp>
 
-#include "intake/bundle_finder.hpp"
 #include "support/scratch.hpp"
 
 namespace {
@@ -34,7 +35,7 @@ TEST_CASE("bundle finder: ignores what operating systems leave behind") {
   for (const char* name : {"._a.bundle", ".bundle", ".Trashes", "System Volume Information"}) {
     fs::create_directory(scratch / name);
   }
-  scratch.write("._b.bundle", "resource fork");
+  static_cast<void>(scratch.write("._b.bundle", "resource fork"));
   const auto found = find_bundles(open(scratch));
   REQUIRE(found);
   CHECK(found->names.empty());
@@ -43,7 +44,7 @@ TEST_CASE("bundle finder: ignores what operating systems leave behind") {
 
 TEST_CASE("bundle finder: refuses links, files and special files that are named like bundles") {
   const support::Scratch scratch;
-  scratch.write("file.bundle", "not a directory");
+  static_cast<void>(scratch.write("file.bundle", "not a directory"));
   fs::create_directory(scratch / "elsewhere");
   fs::create_directory_symlink("elsewhere", scratch / "link.bundle");
   fs::create_directory_symlink("/etc", scratch / "outside.bundle");
@@ -61,7 +62,7 @@ TEST_CASE("bundle finder: refuses links, files and special files that are named 
 TEST_CASE("bundle finder: shows a hostile name without its control characters") {
   const support::Scratch scratch;
   const std::string name = "\x1b[2Jevil\n.bundle";
-  scratch.write(name, "");
+  static_cast<void>(scratch.write(name, ""));
   const auto found = find_bundles(open(scratch));
   REQUIRE(found);
   REQUIRE(found->refused.size() == 1);
@@ -80,7 +81,7 @@ TEST_CASE("bundle finder: gives up on more entries than a medium has any reason 
   }
   SECTION("anything") {
     for (std::size_t i = 0; i <= agent::intake::kMaxRootEntries; ++i) {
-      scratch.write(std::to_string(i), "");
+      static_cast<void>(scratch.write(std::to_string(i), ""));
     }
   }
   const auto found = find_bundles(open(scratch));

@@ -1,6 +1,6 @@
-#include <catch2/catch.hpp>
-
 #include "install/byte_range.hpp"
+
+#include <catch2/catch.hpp>
 
 namespace {
 
@@ -32,11 +32,28 @@ TEST_CASE("byte range: cuts a range at the end of the content") {
 }
 
 TEST_CASE("byte range: refuses everything else") {
-  for (const char* header :
-       {"", "bytes", "bytes=", "bytes=-", "bytes=-5", "bytes=1000-", "bytes=1000-1001", "bytes=5-4",
-        "bytes=0-1,3-4", "bytes=0-,5-", "bytes= 0-", "bytes=0 -", "bytes=0- ", "bytes=+1-", "bytes=0x1-",
-        "bytes=18446744073709551616-", "bytes=0-18446744073709551616", "Bytes=0-", "items=0-",
-        "bytes=1--2", "bytes=a-", "bytes=1-b"}) {
+  for (const char* header : {"",
+                             "bytes",
+                             "bytes=",
+                             "bytes=-",
+                             "bytes=-5",
+                             "bytes=1000-",
+                             "bytes=1000-1001",
+                             "bytes=5-4",
+                             "bytes=0-1,3-4",
+                             "bytes=0-,5-",
+                             "bytes= 0-",
+                             "bytes=0 -",
+                             "bytes=0- ",
+                             "bytes=+1-",
+                             "bytes=0x1-",
+                             "bytes=18446744073709551616-",
+                             "bytes=0-18446744073709551616",
+                             "Bytes=0-",
+                             "items=0-",
+                             "bytes=1--2",
+                             "bytes=a-",
+                             "bytes=1-b"}) {
     CAPTURE(header);
     CHECK(parsed(header).empty());
   }

@@ -43,17 +43,26 @@ TEST_CASE("loopback registry: everything that it does not hold is 404 with an er
   std::string other_token = running.registry->address().token;
   other_token.back() = other_token.back() == '0' ? '1' : '0';
   for (const std::string& target :
-       {std::string("/"), std::string("/v2"), std::string("/v3/"), std::string("*"),
-        "/v2/app/blobs/" + digest, "/v2/" + other_token + "/app/blobs/" + digest,
-        "/v2/" + other_token.substr(1) + "/app/blobs/" + digest, "/v2//app/blobs/" + digest,
-        "/v2/" + running.registry->address().token, "/v2/" + running.registry->address().token + "/",
+       {std::string("/"),
+        std::string("/v2"),
+        std::string("/v3/"),
+        std::string("*"),
+        "/v2/app/blobs/" + digest,
+        "/v2/" + other_token + "/app/blobs/" + digest,
+        "/v2/" + other_token.substr(1) + "/app/blobs/" + digest,
+        "/v2//app/blobs/" + digest,
+        "/v2/" + running.registry->address().token,
+        "/v2/" + running.registry->address().token + "/",
         "/v2/" + running.registry->address().token + "/blobs/" + digest,
         "//v2/" + running.registry->address().token + "/app/blobs/" + digest,
-        running.path("tags/list"), running.path("manifests/latest"),
-        running.path("manifests/" + digest), running.path("blobs/" + digest + "0"),
+        running.path("tags/list"),
+        running.path("manifests/latest"),
+        running.path("manifests/" + digest),
+        running.path("blobs/" + digest + "0"),
         running.path("blobs/../blobs/" + digest.substr(0, 70)),
         running.path("blobs/" + bundle.layers[0].blob.digest.text()),  // the stored form
-        running.path("blobs/uploads/"), running.blob_path(oci::Digest::of(base::as_bytes("no")))}) {
+        running.path("blobs/uploads/"),
+        running.blob_path(oci::Digest::of(base::as_bytes("no")))}) {
     CAPTURE(target);
     const auto reply = http_get(running.port(), target);
     CHECK(reply.status == 404);
@@ -100,18 +109,18 @@ TEST_CASE("loopback registry: resumes a layer at any byte") {
   const RunningRegistry running(bundle);
   for (const auto& layer : bundle.layers) {
     const std::string path = running.blob_path(layer.blob.uncompressed_digest);
-    for (const std::size_t first : {std::size_t{0}, std::size_t{1}, std::size_t{kChunk - 1},
-                                    std::size_t{kChunk}, std::size_t{kChunk + 1},
-                                    std::size_t{3 * kChunk - 5}, std::size_t{5 * kChunk},
-                                    kLayerBytes - 1}) {
+    for (const std::size_t first :
+         {std::size_t{0}, std::size_t{1}, std::size_t{kChunk - 1}, std::size_t{kChunk},
+          std::size_t{kChunk + 1}, std::size_t{3 * kChunk - 5}, std::size_t{5 * kChunk},
+          kLayerBytes - 1}) {
       CAPTURE(first);
       const auto reply =
           http_get(running.port(), path, "Range: bytes=" + std::to_string(first) + "-\r\n");
       CHECK(reply.status == 206);
       CHECK((reply.body == layer.uncompressed.substr(first)));
-      CHECK(reply.header("Content-Range") ==
-            "bytes " + std::to_string(first) + "-" + std::to_string(kLayerBytes - 1) + "/" +
-                std::to_string(kLayerBytes));
+      CHECK(reply.header("Content-Range") == "bytes " + std::to_string(first) + "-" +
+                                                 std::to_string(kLayerBytes - 1) + "/" +
+                                                 std::to_string(kLayerBytes));
     }
     const auto part = http_get(running.port(), path, "Range: bytes=65530-65550\r\n");
     CHECK(part.status == 206);
@@ -147,8 +156,8 @@ TEST_CASE("loopback registry: HEAD tells the length without a body") {
   CHECK(reply.status == 200);
   CHECK(reply.header("Content-Length") == std::to_string(kLayerBytes));
   // On the same connection, so a body would be taken for the next reply.
-  client.request("HEAD", running.path("manifests/" +
-                                      oci::Digest::of(base::as_bytes(manifest)).text()));
+  client.request("HEAD",
+                 running.path("manifests/" + oci::Digest::of(base::as_bytes(manifest)).text()));
   reply = client.read_reply(false);
   CHECK(reply.status == 200);
   CHECK(reply.header("Content-Length") == std::to_string(manifest.size()));
@@ -193,8 +202,8 @@ TEST_CASE("loopback registry: makes a token of its own, and takes no other thing
   CHECK(first.registry->address().token.size() == 32);
   CHECK(first.registry->address().token != second.registry->address().token);
   agent::intake::MediumChunks chunks(bundle.open(), std::chrono::seconds(1), {});
-  for (const char* token : {"short", "../../../../../../../../../../../x",
-                            "ABCDEFABCDEFABCDEFABCDEFABCDEFAB"}) {
+  for (const char* token :
+       {"short", "../../../../../../../../../../../x", "ABCDEFABCDEFABCDEFABCDEFABCDEFAB"}) {
     const auto started = LoopbackRegistry::start({0, token}, bundle.manifest, chunks);
     REQUIRE_FALSE(started);
     CHECK(started.error().code() == ErrorCode::kUsage);

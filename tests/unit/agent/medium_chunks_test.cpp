@@ -1,7 +1,8 @@
+#include "intake/medium_chunks.hpp"
+
 #include <catch2/catch.hpp>
 #include <future>
 
-#include "intake/medium_chunks.hpp"
 #include "support/scratch.hpp"
 #include "support/stored_blob.hpp"
 
@@ -58,8 +59,9 @@ std::string text(const base::Result<base::Bytes>& chunk) {
 }
 
 auto read_later(MediumChunks& chunks, const Medium& medium, std::size_t index) {
-  return std::async(std::launch::async,
-                    [&chunks, &medium, index] { return chunks.read_chunk(medium.blob.blob, index); });
+  return std::async(std::launch::async, [&chunks, &medium, index] {
+    return chunks.read_chunk(medium.blob.blob, index);
+  });
 }
 
 bool has_open_file_below(const fs::path& directory) {
@@ -108,8 +110,12 @@ TEST_CASE("medium chunks: a file that is missing or shorter means that the mediu
   const Medium medium;
   const Medium whole;
   const auto file = medium.scratch / medium.blob.file_name();
-  SECTION("missing") { fs::remove(file); }
-  SECTION("shorter before it was opened") { fs::resize_file(file, 10); }
+  SECTION("missing") {
+    fs::remove(file);
+  }
+  SECTION("shorter before it was opened") {
+    fs::resize_file(file, 10);
+  }
   Notices notices;
   MediumChunks chunks(medium.open(), kLong, notices.sink());
   SECTION("shorter after it was opened") {

@@ -40,7 +40,7 @@ TEST_CASE("loopback registry: closes connections that do not speak HTTP, or too 
   const RunningRegistry running(bundle);
   const std::string get = "GET /v2/ HTTP/1.1\r\n";
   for (const std::string& text :
-       {std::string("\x01\x02\x03 nonsense\r\n\r\n"), "GET  /v2/ HTTP/9.9\r\n\r\n",
+       {std::string("\x01\x02\x03 nonsense\r\n\r\n"), std::string("GET  /v2/ HTTP/9.9\r\n\r\n"),
         get + "X: " + std::string(10000, 'x') + "\r\n\r\n", get + std::string(10000, 'y'),
         "GET /" + std::string(10000, 'z'), get + "Content-Length: 5\r\n\r\nhello",
         get + "Content-Length: 99999999999999999999\r\n\r\n",
@@ -88,9 +88,10 @@ TEST_CASE("loopback registry: serves as many connections at once as it says, and
 }
 
 TEST_CASE("loopback registry: not a byte of an altered chunk leaves it") {
-  const auto [make, bad_chunk] = GENERATE(
-      std::pair{&support::plain_blob, std::size_t{0}}, std::pair{&support::plain_blob, std::size_t{3}},
-      std::pair{&support::framed_blob, std::size_t{3}}, std::pair{&support::framed_blob, std::size_t{4}});
+  const auto [make, bad_chunk] = GENERATE(std::pair{&support::plain_blob, std::size_t{0}},
+                                          std::pair{&support::plain_blob, std::size_t{3}},
+                                          std::pair{&support::framed_blob, std::size_t{3}},
+                                          std::pair{&support::framed_blob, std::size_t{4}});
   const ServedBundle bundle({make(support::noise(kSmall), kChunk)});
   const auto& layer = bundle.layers[0];
   const auto extent = bundle::chunk_extents(layer.blob)[bad_chunk];
@@ -144,9 +145,8 @@ TEST_CASE("loopback registry: waiting for a failure ends when it is asked to") {
   const auto bundle = bundle_of(kSmall);
   const RunningRegistry running(bundle);
   std::stop_source stop;
-  auto waiter = std::async(std::launch::async, [&] {
-    return running.registry->wait_for_failure(stop.get_token());
-  });
+  auto waiter = std::async(std::launch::async,
+                           [&] { return running.registry->wait_for_failure(stop.get_token()); });
   stop.request_stop();
   CHECK_FALSE(waiter.get());
 }
