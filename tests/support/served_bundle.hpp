@@ -17,8 +17,7 @@ namespace support {
 struct ServedBundle {
   /// \param stored the layers, bottom first
   explicit ServedBundle(std::vector<StoredBlob> stored)
-      : config(plain_blob(R"({"architecture":"amd64","os":"linux","config":{"Cmd":["/x"]}})", 16)),
-        layers(std::move(stored)) {
+      : config(plain_blob(config_of(stored), 64)), layers(std::move(stored)) {
     bundle::Image image{config.blob.digest, config.blob.digest, "amd64", "linux", "", {}};
     add(config);
     for (const auto& layer : layers) {
@@ -49,6 +48,15 @@ struct ServedBundle {
   bundle::Manifest manifest;
 
  private:
+  static std::string config_of(const std::vector<StoredBlob>& stored) {
+    std::string diff_ids;
+    for (const auto& layer : stored) {
+      diff_ids += (diff_ids.empty() ? "\"" : ",\"") + layer.blob.uncompressed_digest.text() + "\"";
+    }
+    return R"({"architecture":"amd64","os":"linux","config":{"Cmd":["/bin/true"]},)"
+           R"("rootfs":{"type":"layers","diff_ids":[)" +
+           diff_ids + "]}}";
+  }
   void add(const StoredBlob& blob) {
     blob.write_to(scratch.path());
     manifest.blobs.emplace(blob.blob.digest, blob.blob);
