@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "base/result.hpp"
@@ -12,23 +13,29 @@
 
 namespace agent::install {
 
-/// Where the registry is found. Kept in the journal, so that a restarted agent takes the same place.
+/// Where the registry is found. Kept in the journal, so that a restarted agent takes the same
+/// place.
 struct RegistryAddress {
   std::uint16_t port = 0;  // 0: any free one
   std::string token;       // 32 hexadecimal digits, the first path element of every repository name
 };
 
 /// Serves layers uncompressed under their diff IDs, and for each image the manifest of
-/// oci::served_manifest(). Blobs block while the medium is away. One thread per connection, at most
-/// kMaxConnections. Listens until destroyed; open connections are cut then.
-/// \source OCI distribution specification; engine-and-supervisor.md section 9
+/// oci::served_manifest(), both by digest. Blobs block while the medium is away. One thread per
+/// connection, at most kMaxConnections: further ones wait to be accepted. Nothing of a chunk that
+/// did not verify is ever sent: the connection is cut before it, and failure() says why. Listens
+/// until destroyed; open connections are cut then. The destructor waits for reads that are under
+/// way: the owner ends those that wait for a medium first, by MediumChunks::stop(). \source OCI
+/// distribution specification; engine-and-supervisor.md section 9
 class LoopbackRegistry {
  public:
   static constexpr int kMaxConnections = 8;
 
   /// \param address token empty: a new random one
   /// \param chunks outlives the registry
-  /// \error ErrorCode::kPortUnavailable; those of reading the image configurations
+  /// \error ErrorCode::kPortUnavailable; kUsage for a token that is none; those of reading the
+  /// image
+  ///   configurations
   static base::Result<std::unique_ptr<LoopbackRegistry>> start(const RegistryAddress& address,
                                                                const bundle::Manifest& manifest,
                                                                bundle::ChunkProvider& chunks);
@@ -45,6 +52,8 @@ class LoopbackRegistry {
   /// The first error that made the registry cut a connection (an altered chunk), for the outcome:
   /// the engine only sees a broken connection.
   [[nodiscard]] std::optional<base::Error> failure() const;
+  /// Blocks until there is a failure() or `stop` is requested. \return whether there is a failure
+  [[nodiscard]] bool wait_for_failure(const std::stop_token& stop) const;
 
  private:
   struct State;

@@ -14,16 +14,16 @@
 namespace agent::install {
 
 /// The name that keeps `image` in the engine while an update of bundle `digest` is under way:
-/// "offline-updater/keep:<first 12 digits of the bundle>-<first 12 of the image>". Tags of ours are never
-/// the supervisor's business.
+/// "offline-updater/keep:<first 12 digits of the bundle>-<first 12 of the image>". Tags of ours are
+/// never the supervisor's business.
 std::string keep_tag(const oci::Digest& bundle, const oci::Digest& image);
 /// Whether a tag is one of ours.
 bool is_keep_tag(const std::string& tag);
 
 /// Pulls each image (those that the engine has already only cost one manifest), checks ID and diff
-/// IDs of what arrived, gives it its keep tag and removes the loopback reference. On an altered chunk
-/// the registry's own error is returned.
-/// \error ErrorCode::kBlobAltered and the like from the registry; kEnginePull; kMediumTimeout; kCancelled
+/// IDs of what arrived, gives it its keep tag and removes the loopback reference. On an altered
+/// chunk the registry's own error is returned. \error ErrorCode::kBlobAltered and the like from the
+/// registry; kEnginePull; kMediumTimeout; kCancelled
 base::Status pull_images(Engine& engine, const LoopbackRegistry& registry,
                          const intake::MediumChunks& chunks, const oci::Digest& bundle,
                          const std::vector<const bundle::Image*>& images,

@@ -1,4 +1,5 @@
-// The only way to the bytes of a blob: chunk by chunk, each verified in memory before anyone sees it.
+// The only way to the bytes of a blob: chunk by chunk, each verified in memory before anyone sees
+// it.
 #pragma once
 
 #include <map>
@@ -39,12 +40,11 @@ class DirectoryChunks final : public ChunkProvider {
   std::unique_ptr<State> state_;
 };
 
-/// The uncompressed bytes of `blob` from `offset` on, to its end. Reads ahead by one chunk on a thread
-/// of its own, so that reading, verifying and decompressing overlap. Frames are reached directly;
-/// other encodings are decompressed from the start and skipped. Exactly the announced number of
-/// bytes comes out, or an error.
-/// \param provider outlives the stream
-/// \error from read(): ErrorCode::kBlobExpansion when a chunk yields more or fewer bytes than the
+/// The uncompressed bytes of `blob` from `offset` on, to its end. Reads ahead by one chunk on a
+/// thread of its own, so that reading, verifying and decompressing overlap. Frames are reached
+/// directly; other encodings are decompressed from the start and skipped. Exactly the announced
+/// number of bytes comes out, or an error. \param provider outlives the stream \error from read():
+/// ErrorCode::kBlobExpansion when a chunk yields more or fewer bytes than the
 ///   manifest says; what the provider reports
 base::Result<std::unique_ptr<oci::ByteSource>> open_uncompressed(ChunkProvider& provider,
                                                                  const Blob& blob,

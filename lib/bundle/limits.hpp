@@ -1,4 +1,5 @@
-// Every size that a bundle may have. docs/bundle-format.md lists the same names; a test compares them.
+// Every size that a bundle may have. docs/bundle-format.md lists the same names; a test compares
+// them.
 #pragma once
 
 #include <cstddef>

@@ -1,1 +1,36 @@
 #include "bundle/manifest.hpp"
+
+#include <algorithm>
+
+namespace bundle {
+
+const Image* Manifest::find_image(const oci::Digest& id) const {
+  const auto found = std::find_if(images.begin(), images.end(),
+                                  [&id](const auto& image) { return image.id == id; });
+  return found == images.end() ? nullptr : &*found;
+}
+
+std::size_t chunk_count(const Blob& blob) {
+  const auto size = blob.chunks.kind == ChunkTable::Kind::kFrames ? blob.uncompressed_size_bytes
+                                                                  : blob.size_bytes;
+  return size == 0 ? 0 : (size - 1) / blob.chunks.size_bytes + 1;
+}
+
+std::vector<ChunkExtent> chunk_extents(const Blob& blob) {
+  std::vector<ChunkExtent> extents;
+  const std::size_t count = chunk_count(blob);
+  extents.reserve(count);
+  std::uint64_t offset = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto rest = blob.size_bytes - offset;
+    const auto length =
+        blob.chunks.kind == ChunkTable::Kind::kFrames
+            ? blob.chunks.lengths[i]
+            : static_cast<std::uint32_t>(std::min<std::uint64_t>(rest, blob.chunks.size_bytes));
+    extents.push_back({offset, length});
+    offset += length;
+  }
+  return extents;
+}
+
+}  // namespace bundle

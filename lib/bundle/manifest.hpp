@@ -24,7 +24,7 @@ struct ChunkTable {
   };
   Kind kind = Kind::kFixed;
   std::uint32_t size_bytes = 0;
-  std::vector<std::uint32_t> lengths;  // kFrames only: stored bytes of each chunk
+  std::vector<std::uint32_t> lengths;    // kFrames only: stored bytes of each chunk
   std::vector<base::Sha256Hash> hashes;  // SHA-256 of the stored bytes of each chunk
 };
 
@@ -40,7 +40,7 @@ struct Blob {
 struct Layer {
   oci::Digest diff_id;
   oci::Digest blob;
-  std::uint64_t installed_bytes;   // 4 KiB blocks on the device, see oci::LayerUsage
+  std::uint64_t installed_bytes;  // 4 KiB blocks on the device, see oci::LayerUsage
   std::uint64_t installed_inodes;
 };
 
@@ -111,16 +111,17 @@ struct Manifest {
   Targets targets;
   Policy policy;
   Release release;
-  std::vector<Image> images;                       // by id
-  std::map<oci::Digest, Blob> blobs;               // every file below blobs/
-  std::map<std::string, oci::Digest> files;        // "index.json", "oci-layout": SHA-256 of each
+  std::vector<Image> images;                 // by id
+  std::map<oci::Digest, Blob> blobs;         // every file below blobs/
+  std::map<std::string, oci::Digest> files;  // "index.json", "oci-layout": SHA-256 of each
 
   [[nodiscard]] const Image* find_image(const oci::Digest& id) const;
 };
 
 /// Reads manifest.json. Only bytes whose signature holds may come here.
 /// Unknown fields, missing blobs, unused blobs and every limit of limits.hpp are errors.
-/// \error ErrorCode::kManifestSyntax, kManifestField, kManifestVersion, kChunkTable, kLimitExceeded,
+/// \error ErrorCode::kManifestSyntax, kManifestField, kManifestVersion, kChunkTable,
+/// kLimitExceeded,
 ///   kManifestTooLarge
 base::Result<Manifest> parse_manifest(std::string_view json);
 

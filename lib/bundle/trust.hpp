@@ -22,7 +22,8 @@ struct Trust {
 
 /// Reads a trust file: lines `threshold N` and `key RW... label`, `#` comments, empty lines. A
 /// minisign .pub file (a comment line and a key line) is a trust file with that one key.
-/// \error ErrorCode::kTrustInvalid: no key, a key listed twice, a threshold of 0 or above the number
+/// \error ErrorCode::kTrustInvalid: no key, a key listed twice, a threshold of 0 or above the
+/// number
 ///   of keys, anything that is not understood, with the line number
 base::Result<Trust> parse_trust(std::string_view file);
 

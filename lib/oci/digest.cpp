@@ -8,9 +8,8 @@ namespace oci {
 
 base::Result<Digest> Digest::parse(std::string_view text) {
   constexpr std::string_view kAlgorithm = "sha256:";
-  const auto bytes = text.starts_with(kAlgorithm)
-                         ? base::from_hex(text.substr(kAlgorithm.size()))
-                         : std::nullopt;
+  const auto bytes =
+      text.starts_with(kAlgorithm) ? base::from_hex(text.substr(kAlgorithm.size())) : std::nullopt;
   base::Sha256Hash hash{};
   if (!bytes || bytes->size() != hash.size()) {
     return base::Error(base::ErrorCode::kImageInvalid,

@@ -14,9 +14,9 @@ inline constexpr std::size_t kMaxLayers = 127;  // overlay2's own limit is 128 l
 
 /// What the updater needs from an image configuration; the bytes themselves are kept as they are.
 struct ImageConfig {
-  std::string architecture;  // GOARCH: amd64, arm, arm64, ...
-  std::string os;            // linux
-  std::string variant;       // v7, v8; often empty
+  std::string architecture;      // GOARCH: amd64, arm, arm64, ...
+  std::string os;                // linux
+  std::string variant;           // v7, v8; often empty
   std::vector<Digest> diff_ids;  // bottom layer first
 };
 

@@ -1,0 +1,211 @@
+#include "bundle/manifest_check.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "base/printable.hpp"
+#include "bundle/limits.hpp"
+#include "oci/image_config.hpp"
+
+namespace bundle {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::string_view kHex = "0123456789abcdef";
+constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+constexpr std::string_view kDigits = "0123456789";
+
+bool consists_of(std::string_view text, std::string_view allowed) {
+  return !text.empty() && text.find_first_not_of(allowed) == std::string_view::npos;
+}
+
+bool is_hex(std::string_view text, std::initializer_list<std::size_t> lengths) {
+  return consists_of(text, kHex) &&
+         std::find(lengths.begin(), lengths.end(), text.size()) != lengths.end();
+}
+
+/// A name that ends up in container and volume names: letters, digits, '_', '.', '-', not first.
+bool is_name(std::string_view text) {
+  const std::string alphanumeric = std::string(kLetters) + std::string(kDigits);
+  return text.size() <= kMaxNameBytes && consists_of(text, alphanumeric + "_.-") &&
+         alphanumeric.find(text[0]) != std::string::npos;
+}
+
+bool is_variable_name(std::string_view text) {
+  const std::string first = std::string(kLetters) + "_";
+  return consists_of(text, first + std::string(kDigits)) &&
+         first.find(text[0]) != std::string::npos;
+}
+
+/// "<registry>/<path>@sha256:<64 digits>", with a path of lower-case names as registries allow.
+bool is_image_reference(const std::string& text) {
+  const auto at = text.find('@');
+  const auto slash = text.find('/');
+  return at != std::string::npos && slash < at && slash > 0 && slash + 1 < at &&
+         oci::Digest::parse(std::string_view(text).substr(at + 1)) &&
+         consists_of(std::string_view(text).substr(0, at),
+                     std::string(kLetters) + std::string(kDigits) + "._-/:");
+}
+
+Error field(const std::string& name, const std::string& what) {
+  return Error(ErrorCode::kManifestField, name + " " + what);
+}
+
+base::Status check_targets(const Targets& targets) {
+  if (!is_hex(targets.fleet_uuid, {32})) {
+    return field("targets.fleet", "must be 32 lower-case hexadecimal digits");
+  }
+  if (targets.device_types.empty() ||
+      !std::all_of(targets.device_types.begin(), targets.device_types.end(), is_name)) {
+    return field("targets.device_types", "must list at least one device type, by its slug");
+  }
+  const auto is_uuid = [](const auto& uuid) { return is_hex(uuid, {32, 62}); };
+  if (!std::all_of(targets.device_uuids.begin(), targets.device_uuids.end(), is_uuid)) {
+    return field("targets.device_uuids", "must hold 32 or 62 lower-case hexadecimal digits each");
+  }
+  return base::ok();
+}
+
+base::Status check_service(const Service& service) {
+  const auto where = "release.services." + base::printable(service.name, 64);
+  if (!is_name(service.name)) {
+    return field(where, "has a name with characters other than letters, digits, '_', '.', '-'");
+  }
+  if (!is_image_reference(service.image_reference)) {
+    return field(where + ".image", "must be REGISTRY/PATH@sha256:DIGEST");
+  }
+  for (const auto& [name, value] : service.environment) {
+    if (!is_variable_name(name)) {
+      return field(where + ".environment",
+                   "has the name \"" + base::printable(name, 64) + "\": no variable name");
+    }
+  }
+  return base::ok();
+}
+
+base::Status check_chunks(const Blob& blob) {
+  const auto& table = blob.chunks;
+  const auto bad = [&blob](const std::string& what) {
+    return Error(ErrorCode::kChunkTable, "chunk table of blob " + blob.digest.text() + ": " + what);
+  };
+  if (table.size_bytes < kMinChunkBytes || table.size_bytes > kMaxChunkBytes) {
+    return bad("chunks have to be from 64 KiB to 4 MiB");
+  }
+  if (table.hashes.size() != chunk_count(blob)) {
+    return bad("it has " + std::to_string(table.hashes.size()) + " hashes for " +
+               std::to_string(chunk_count(blob)) + " chunks");
+  }
+  if (table.kind == ChunkTable::Kind::kFixed) {
+    return table.lengths.empty() ? base::ok() : base::Status(bad("fixed chunks have no lengths"));
+  }
+  if (blob.encoding != oci::Encoding::kZstd || table.lengths.size() != table.hashes.size()) {
+    return bad("frames are for zstd and have a length each");
+  }
+  const auto total = std::accumulate(table.lengths.begin(), table.lengths.end(), std::uint64_t{0});
+  // A frame of incompressible data is a little longer than what it holds.
+  const auto too_long = [&](std::uint32_t length) {
+    return length == 0 || length > table.size_bytes + table.size_bytes / 128 + 1024;
+  };
+  if (total != blob.size_bytes ||
+      std::any_of(table.lengths.begin(), table.lengths.end(), too_long)) {
+    return bad("the lengths do not add up to the blob's size, or one is out of range");
+  }
+  return base::ok();
+}
+
+base::Status check_blob(const Blob& blob) {
+  if (blob.size_bytes > kMaxBlobBytes || blob.uncompressed_size_bytes > kMaxUncompressedBytes) {
+    return Error(ErrorCode::kLimitExceeded, "blob " + blob.digest.text() + " is too large");
+  }
+  if (blob.encoding == oci::Encoding::kNone && (blob.digest != blob.uncompressed_digest ||
+                                                blob.size_bytes != blob.uncompressed_size_bytes)) {
+    return field("blobs." + blob.digest.text(), "is not compressed and has to say so throughout");
+  }
+  if (blob.uncompressed_size_bytes / kMaxExpansionRatio > blob.size_bytes) {
+    return Error(ErrorCode::kBlobExpansion, "blob " + blob.digest.text() + " expands more than " +
+                                                std::to_string(kMaxExpansionRatio) + " times");
+  }
+  return check_chunks(blob);
+}
+
+/// Marks a blob as used. \error ErrorCode::kManifestField when it is not listed
+base::Result<const Blob*> use(const Manifest& manifest, const oci::Digest& digest,
+                              std::set<oci::Digest>& used) {
+  const auto found = manifest.blobs.find(digest);
+  if (found == manifest.blobs.end()) {
+    return field("blobs", "lacks " + digest.text() + ", which an image needs");
+  }
+  used.insert(digest);
+  return &found->second;
+}
+
+base::Status check_image(const Manifest& manifest, const Image& image,
+                         std::set<oci::Digest>& used) {
+  for (const auto& document : {image.id, image.manifest}) {
+    OU_TRY(const auto* blob, use(manifest, document, used));
+    if (blob->encoding != oci::Encoding::kNone || blob->size_bytes > oci::kMaxImageDocumentBytes) {
+      return field("blobs." + document.text(), "is a document: uncompressed, 4 MiB at most");
+    }
+  }
+  if (image.layers.size() > oci::kMaxLayers) {
+    return Error(ErrorCode::kLimitExceeded, "image " + image.id.text() + " has more than " +
+                                                std::to_string(oci::kMaxLayers) + " layers");
+  }
+  for (const auto& layer : image.layers) {
+    OU_TRY(const auto* blob, use(manifest, layer.blob, used));
+    if (blob->uncompressed_digest != layer.diff_id) {
+      return field("blobs." + layer.blob.text(), "is not the layer that the image names");
+    }
+    if (layer.installed_bytes > kMaxUncompressedBytes * 2 ||
+        layer.installed_inodes > kMaxUncompressedBytes / 512) {
+      return Error(ErrorCode::kLimitExceeded,
+                   "layer " + layer.diff_id.text() + " claims to take more room than it can");
+    }
+  }
+  return base::ok();
+}
+
+base::Status check_release(const Manifest& manifest) {
+  const auto& release = manifest.release;
+  if (!is_hex(release.commit, {32, 40})) {
+    return field("release", "must have a commit of 32 or 40 lower-case hexadecimal digits");
+  }
+  if (release.services.empty()) {
+    return field("release.services", "must not be empty");
+  }
+  std::set<oci::Digest> wanted;
+  for (const auto& service : release.services) {
+    OU_CHECK(check_service(service));
+    if (manifest.find_image(service.image) == nullptr) {
+      return field("service_images." + service.name, "names an image that is not in images");
+    }
+    wanted.insert(service.image);
+  }
+  if (wanted.size() != manifest.images.size()) {
+    return field("images", "holds an image twice, or one that no service uses");
+  }
+  return base::ok();
+}
+
+}  // namespace
+
+base::Status check(const Manifest& manifest) {
+  OU_CHECK(check_targets(manifest.targets));
+  OU_CHECK(check_release(manifest));
+  std::set<oci::Digest> used;
+  for (const auto& image : manifest.images) {
+    OU_CHECK(check_image(manifest, image, used));
+  }
+  for (const auto& [digest, blob] : manifest.blobs) {
+    if (!used.contains(digest)) {
+      return field("blobs", "lists " + digest.text() + ", which nothing uses");
+    }
+    OU_CHECK(check_blob(blob));
+  }
+  return base::ok();
+}
+
+}  // namespace bundle
