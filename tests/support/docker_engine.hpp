@@ -1,0 +1,34 @@
+// A real engine for one test: Debian's dockerd with its own data and no network.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "support/scratch.hpp"
+
+namespace support {
+
+class DockerEngine {
+ public:
+  /// Starts dockerd and returns when it answers. Needs root. Throws std::runtime_error with the end
+  /// of its log when it does not.
+  DockerEngine();
+  DockerEngine(const DockerEngine&) = delete;
+  DockerEngine& operator=(const DockerEngine&) = delete;
+  ~DockerEngine();
+
+  [[nodiscard]] std::string socket() const { return (scratch_ / "socket").string(); }
+  /// DOCKER_HOST as the docker command and bundle-tool take it.
+  [[nodiscard]] std::string host() const { return "unix://" + socket(); }
+  /// Runs `docker` against this engine; throws when it fails. \return standard output
+  std::string docker(std::vector<std::string> arguments) const;
+
+ private:
+  Scratch scratch_;
+  pid_t pid_ = -1;
+};
+
+}  // namespace support
