@@ -16,7 +16,8 @@ using KeyId = std::array<std::uint8_t, 8>;
 
 inline constexpr std::size_t kMaxTrustedCommentBytes = 1024;
 
-/// As minisign shows it: 16 upper-case hexadecimal digits, most significant byte first.
+/// As minisign shows it: upper-case hexadecimal digits, most significant byte first. Always 16 of
+/// them, where minisign leaves out zeros at the start.
 std::string to_text(const KeyId& id);
 
 struct PublicKey {
