@@ -39,8 +39,8 @@ base::Result<std::vector<Volume>> check_medium(const Medium& medium,
                                                const MediaPolicy& policy);
 
 /// Names at the root of a mounted volume that could make a device boot from it or feed its boot
-/// loader: balena-image, balena-image-flasher, extra_uEnv.txt, resinOS_uEnv.txt, bootenv, config.txt
-/// with start*.elf, EFI, grub... Compared without regard to case, as FAT does.
+/// loader: balena-image, balena-image-flasher, extra_uEnv.txt, resinOS_uEnv.txt, bootenv,
+/// config.txt with start*.elf, EFI, grub... Compared without regard to case, as FAT does.
 /// \error ErrorCode::kMediumRefused naming the first, and that it has to be removed
 base::Status check_boot_files(const std::vector<std::string>& root_names);
 

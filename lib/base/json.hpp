@@ -26,7 +26,8 @@ struct JsonLimits {
 };
 
 /// Parses UTF-8 JSON. The limits are enforced before any tree is built; duplicate keys, NaN,
-/// numbers that fit neither 64-bit integers nor finite doubles, and text after the value are errors.
+/// numbers that fit neither 64-bit integers nor finite doubles, and text after the value are
+/// errors.
 /// \error ErrorCode::kLimitExceeded for a limit; ErrorCode::kManifestSyntax for everything else
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits);
 
