@@ -47,8 +47,7 @@ ReleaseView view_release(const std::vector<install::EngineContainer>& containers
 base::Status confirm_release(install::Engine& engine, install::SupervisorApi& api,
                              const std::string& commit,
                              const std::vector<ExpectedService>& expected, std::uint64_t app_id,
-                             const ConfirmRules& rules,
-                             const std::function<bool()>& locks_held, Waiter& waiter,
-                             std::stop_token stop);
+                             const ConfirmRules& rules, const std::function<bool()>& locks_held,
+                             Waiter& waiter, std::stop_token stop);
 
 }  // namespace agent::boot

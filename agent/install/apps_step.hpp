@@ -16,7 +16,8 @@
 
 namespace agent::install {
 
-/// Everything that a switch changes, in both directions. Goes into the journal before anything happens.
+/// Everything that a switch changes, in both directions. Goes into the journal before anything
+/// happens.
 struct ReleaseSwitch {
   AppRow old_row;
   AppRow new_row;
@@ -32,9 +33,9 @@ struct ReleaseSwitch {
 };
 
 /// The database row for `release` on a device that has `present`: ids that the bundle does not give
-/// come from the service of the same name; new ones are above every id in use, from a range that the
-/// cloud does not reach (>= 2^40), so that they cannot collide. Pure.
-/// \error ErrorCode::kVolumeDefinition when a volume that both releases name is defined differently:
+/// come from the service of the same name; new ones are above every id in use, from a range that
+/// the cloud does not reach (>= 2^40), so that they cannot collide. Pure. \error
+/// ErrorCode::kVolumeDefinition when a volume that both releases name is defined differently:
 ///   the supervisor would delete it and its data; kSupervisorState
 base::Result<AppRow> make_row(const bundle::Release& release, const AppRow& present,
                               const std::vector<AppRow>& all_rows);
@@ -58,19 +59,20 @@ struct SupervisorAccess {
 
 /// Reads the present state and prepares a switch; changes nothing.
 /// \param api_endpoint apiEndpoint of config.json, which has to equal the row's source
-/// \error ErrorCode::kSupervisorSchema, kSupervisorState (local mode, no fleet row, another source),
+/// \error ErrorCode::kSupervisorSchema, kSupervisorState (local mode, no fleet row, another
+/// source),
 ///   kVolumeDefinition, kSupervisorDatabase, kEngine*
 base::Result<ReleaseSwitch> prepare_switch(SupervisorAccess& access,
                                            const bundle::Manifest& manifest,
                                            const std::string& api_endpoint);
 
-/// Update locks (updates.lock, resin-updates.lock) that services of the app hold; paths for messages.
-/// A lock that the supervisor took itself (owner uid 65534) does not count.
+/// Update locks (updates.lock, resin-updates.lock) that services of the app hold; paths for
+/// messages. A lock that the supervisor took itself (owner uid 65534) does not count.
 std::vector<std::filesystem::path> held_update_locks(const std::filesystem::path& update_locks,
                                                      std::uint64_t app_id);
 
-/// Names the new images and switches: tag, stop timer and supervisor, back up, one transaction, start.
-/// Safe to repeat from any point. \error as above, and ErrorCode::kUpdateLocked
+/// Names the new images and switches: tag, stop timer and supervisor, back up, one transaction,
+/// start. Safe to repeat from any point. \error as above, and ErrorCode::kUpdateLocked
 base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
                           bool override_update_lock);
 

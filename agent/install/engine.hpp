@@ -42,8 +42,8 @@ struct EngineContainer {
   std::string health;      // "", "starting", "healthy", "unhealthy"
 };
 
-/// Every call: \error ErrorCode::kEngineUnavailable when the engine does not answer, kEngine when it
-/// answers with an error (its own words are in the message), kTimeout.
+/// Every call: \error ErrorCode::kEngineUnavailable when the engine does not answer, kEngine when
+/// it answers with an error (its own words are in the message), kTimeout.
 class Engine {
  public:
   Engine() = default;
@@ -57,15 +57,17 @@ class Engine {
   /// By name, name:tag, name@digest or ID; nothing if there is none.
   virtual base::Result<std::optional<EngineImage>> find_image(const std::string& reference) = 0;
   /// Pulls until the engine reports success.
-  /// \param stall_timeout longest time without any message from the engine before the pull is cancelled;
-  ///   `alive` is asked first, and while it returns true the clock starts again (waiting for a medium)
+  /// \param stall_timeout longest time without any message from the engine before the pull is
+  /// cancelled;
+  ///   `alive` is asked first, and while it returns true the clock starts again (waiting for a
+  ///   medium)
   /// \error ErrorCode::kEnginePull with the engine's words; kTimeout; kCancelled
   virtual base::Status pull(const std::string& reference, std::chrono::seconds stall_timeout,
                             const std::function<bool()>& alive, std::stop_token stop) = 0;
   /// Gives the image the name "repository:tag", which it takes from another image if need be.
   virtual base::Status tag(const oci::Digest& image, const std::string& name) = 0;
-  /// Removes one name or reference; that it is not there is no error. Removing the last one removes the
-  /// image, so tag first.
+  /// Removes one name or reference; that it is not there is no error. Removing the last one removes
+  /// the image, so tag first.
   virtual base::Status untag(const std::string& name) = 0;
   /// All containers, stopped ones too.
   virtual base::Result<std::vector<EngineContainer>> containers() = 0;

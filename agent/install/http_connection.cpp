@@ -83,6 +83,9 @@ base::Result<std::optional<HttpRequest>> HttpConnection::read_request() {
     if (!error && parser.is_done()) {
       return std::optional(to_request(parser));
     }
+    if (!error && parser.is_header_done()) {
+      return Error(ErrorCode::kIo, "request: it has a body");
+    }
     if (error && error != http::error::need_more) {
       return Error(error == http::error::header_limit ? ErrorCode::kLimitExceeded : ErrorCode::kIo,
                    "request: " + error.message());

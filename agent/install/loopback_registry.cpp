@@ -234,9 +234,9 @@ struct LoopbackRegistry::State {
         return fail(
             got ? Error(ErrorCode::kBlobExpansion, "the layer ends too early") : got.error(), blob);
       }
-      OU_CHECK(connection.write(room.first(*got)));
       left -= *got;
-      bytes_served += *got;
+      bytes_served += *got;  // first, so that whoever has received bytes finds them counted
+      OU_CHECK(connection.write(room.first(*got)));
     }
     return base::ok();
   }

@@ -22,8 +22,12 @@ bool is_keep_tag(const std::string& tag);
 
 /// Pulls each image (those that the engine has already only cost one manifest), checks ID and diff
 /// IDs of what arrived, gives it its keep tag and removes the loopback reference. On an altered
-/// chunk the registry's own error is returned. \error ErrorCode::kBlobAltered and the like from the
-/// registry; kEnginePull; kMediumTimeout; kCancelled
+/// chunk the pull is cancelled and the registry's own error returned.
+///
+/// \param stall_timeout longest time without a message from the engine and without a byte served
+/// \error ErrorCode::kBlobAltered and the like from the registry; kEnginePull; kMediumTimeout;
+/// kTimeout;
+///   kCancelled
 base::Status pull_images(Engine& engine, const LoopbackRegistry& registry,
                          const intake::MediumChunks& chunks, const oci::Digest& bundle,
                          const std::vector<const bundle::Image*>& images,

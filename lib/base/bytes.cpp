@@ -23,6 +23,9 @@ std::optional<Bytes> from_hex(std::string_view text) {
   if (text.find_first_not_of("0123456789abcdef") != std::string_view::npos) {
     return std::nullopt;
   }
+  if (text.empty()) {
+    return Bytes();  // libsodium must not be given the null pointer of an empty vector
+  }
   Bytes bytes(text.size() / 2);
   std::size_t length = 0;
   if (text.size() % 2 != 0 || sodium_hex2bin(bytes.data(), bytes.size(), text.data(), text.size(),
@@ -41,6 +44,12 @@ std::string to_base64(ByteView bytes) {
 }
 
 std::optional<Bytes> from_base64(std::string_view text) {
+  // libsodium 1.0.18 takes some bytes above 0x7F for digits.
+  constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+  if (text.find_first_not_of(kAlphabet) != std::string_view::npos) {
+    return std::nullopt;
+  }
   Bytes bytes(text.size() / 4 * 3 + 3);
   std::size_t length = 0;
   if (sodium_base642bin(bytes.data(), bytes.size(), text.data(), text.size(), nullptr, &length,

@@ -14,7 +14,10 @@ namespace bundle {
 
 using KeyId = std::array<std::uint8_t, 8>;
 
-/// As minisign shows it: 16 upper-case hexadecimal digits, most significant byte first.
+inline constexpr std::size_t kMaxTrustedCommentBytes = 1024;
+
+/// As minisign shows it: upper-case hexadecimal digits, most significant byte first. Always 16 of
+/// them, where minisign leaves out zeros at the start.
 std::string to_text(const KeyId& id);
 
 struct PublicKey {
@@ -35,7 +38,8 @@ class SecretKey {
   static base::Result<SecretKey> generate();
   /// Reads a minisign secret key file.
   /// \param password needed when the file is encrypted
-  /// \error ErrorCode::kKeyPassword when a password is needed or wrong; kKeyInvalid
+  /// \error ErrorCode::kKeyPassword when a password is needed or wrong; kKeyInvalid, also when the
+  ///   file asks for more scrypt work than minisign does
   static base::Result<SecretKey> parse_file(std::string_view file,
                                             const std::optional<std::string>& password);
   SecretKey(SecretKey&& other) noexcept;
@@ -48,7 +52,8 @@ class SecretKey {
   [[nodiscard]] PublicKey public_key() const;
 
   /// The four lines of a .minisig file (prehashed) for `message`.
-  /// \param trusted_comment signed too; one line
+  /// \param trusted_comment signed too; control characters become spaces, and what is longer than
+  ///   kMaxTrustedCommentBytes is cut
   [[nodiscard]] std::string sign(base::ByteView message, const std::string& trusted_comment) const;
 
  private:
@@ -67,7 +72,8 @@ struct Signature {
   std::array<std::uint8_t, 64> global_signature;
 };
 
-/// Reads a .minisig file. Only the prehashed kind ("ED") is accepted; every length is exact.
+/// Reads a .minisig file of at most kMaxSignatureBytes. Only the prehashed kind ("ED") is accepted;
+/// every length is exact, line ends are LF or CR LF.
 /// \error ErrorCode::kSignatureMalformed
 base::Result<Signature> parse_signature(std::string_view file);
 

@@ -40,7 +40,8 @@ struct NamedSignature {
 /// \return the distinct trusted keys that signed, at least trust.threshold of them
 /// \error ErrorCode::kSignatureMissing: none at all; kSignatureMalformed: not one was readable;
 ///   kSignatureInvalid: a trusted key is named, but does not fit the bytes: they were altered;
-///   kSignatureUntrusted: only keys signed that are not trusted; kSignatureThreshold: too few
+///   kSignatureUntrusted: only keys signed that are not trusted; kSignatureThreshold: too few;
+///   kTrustInvalid: `trust` asks for nothing; kLimitExceeded: more than kMaxSignatures
 base::Result<std::vector<TrustedKey>> verify_signatures(
     base::ByteView message, const std::vector<NamedSignature>& signatures, const Trust& trust);
 
