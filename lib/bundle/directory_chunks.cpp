@@ -69,7 +69,10 @@ DirectoryChunks::~DirectoryChunks() = default;
 
 base::Result<base::Bytes> DirectoryChunks::read_chunk(const Blob& blob, std::size_t index) {
   OU_TRY(const auto file, state_->find(blob));
-  const auto extent = file->extents.at(index);
+  if (index >= file->extents.size() || index >= blob.chunks.hashes.size()) {
+    return Error(ErrorCode::kInternal, chunk_text(blob, index) + " does not exist");
+  }
+  const auto extent = file->extents[index];
   Bytes bytes(extent.length);
   OU_TRY(const auto got, base::read_at(file->fd.get(), bytes, extent.offset)
                              .within("read " + chunk_text(blob, index)));
