@@ -37,10 +37,11 @@ Error usage(const std::string& what) {
 /// A directory for sources that have to keep something; gone with this object.
 class Scratch {
  public:
-  static Result<Scratch> make(const fs::path& output) {
-    std::string path = output.string() + ".scratch-XXXXXX";
+  /// Inside the unfinished bundle, so that the next run clears it if this one is killed.
+  static Result<Scratch> make(const fs::path& unfinished) {
+    std::string path = (unfinished / "scratch-XXXXXX").string();
     if (::mkdtemp(path.data()) == nullptr) {
-      return Error::from_errno(errno, "create a directory beside " + output.string());
+      return Error::from_errno(errno, "create a directory in " + unfinished.string());
     }
     return Scratch(path);
   }
@@ -214,7 +215,7 @@ Result<bundle::Manifest> pack_release(const CreateOptions& options, const Releas
   if (failure) {
     return Error::from_errno(failure.value(), "create " + blobs.string());
   }
-  OU_TRY(const Scratch scratch, Scratch::make(options.output));
+  OU_TRY(const Scratch scratch, Scratch::make(directory));
   ImagePacker packer(blobs, scratch.path(), options.packing, options.platform);
   std::map<std::string, PackedImage> images;
   for (const ServiceDraft& service : draft.services) {

@@ -60,8 +60,10 @@ void check_blobs(bundle::ChunkProvider& chunks, const bundle::Manifest& manifest
 std::string id_list(const std::vector<bundle::TrustedKey>& signers) {
   std::string text;
   for (const bundle::TrustedKey& signer : signers) {
-    text += (text.empty() ? "" : ", ") + bundle::to_text(signer.key.id);
-    if (!signer.label.empty()) {
+    const std::string id = bundle::to_text(signer.key.id);
+    text += (text.empty() ? "" : ", ") + id;
+    // minisign's own comment only says the id again.
+    if (!signer.label.empty() && signer.label.find(id) == std::string::npos) {
       text += " (" + base::printable(signer.label) + ")";
     }
   }

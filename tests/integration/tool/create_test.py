@@ -38,6 +38,9 @@ class Create(ToolTest):
         one = self.create("one.bundle", key, "--threads", "1", "--name", "n")
         two = self.create("two.bundle", key, "--threads", "3", "--name", "n")
         self.assertEqual(tree(one), tree(two))
+        self.assertEqual(sorted(x.name for x in one.iterdir()),
+                         ["blobs", "index.json", "manifest.json", "manifest.json.minisig",
+                          "oci-layout"])
 
     def test_order_of_images_does_not_matter(self):
         """The order of --image changes nothing."""
