@@ -52,9 +52,11 @@ struct MountedMedium {
   base::UntrustedDirectory root;
 };
 
-/// Probes, decides by policy, mounts each allowed volume and checks its root for boot files.
-/// \param max_entries how many names at a root are looked at
-/// \error those of Mounter and of media_policy.hpp
+/// Probes, decides by policy, mounts each allowed volume and checks its root for boot files. A
+/// volume that cannot be mounted is left out as long as another one can, and the log says so.
+/// \error those of Mounter and of media_policy.hpp; ErrorCode::kMediumRefused also for a root with
+/// too
+///   many entries
 base::Result<std::vector<MountedMedium>> open_medium(Mounter& mounter, const Medium& medium,
                                                      const MediaPolicy& policy);
 

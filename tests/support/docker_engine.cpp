@@ -43,6 +43,32 @@ std::string log_of(const std::filesystem::path& directory) {
 }  // namespace
 
 DockerEngine::DockerEngine() {
+  start();
+}
+
+void DockerEngine::kill() {
+  end(SIGKILL);
+  // dockerd did not take its containerd with it, and takes the file for a running one.
+  const auto pid_file = scratch_ / "exec/containerd/containerd.pid";
+  pid_t containerd = -1;
+  if (std::ifstream(pid_file) >> containerd && containerd > 1) {
+    ::kill(containerd, SIGKILL);
+  }
+  std::filesystem::remove(pid_file);
+  std::filesystem::remove(scratch_ / "pid");
+}
+
+void DockerEngine::end(int signal) {
+  if (pid_ <= 0) {
+    return;  // a start that failed; kill(2) takes other numbers for groups
+  }
+  ::kill(pid_, signal);
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+}
+
+void DockerEngine::start() {
   pid_ = ::fork();
   if (pid_ < 0) {
     throw std::runtime_error("fork failed");
@@ -63,6 +89,7 @@ DockerEngine::DockerEngine() {
         ::kill(pid_, SIGKILL);
         ::waitpid(pid_, nullptr, 0);
       }
+      pid_ = -1;
       throw std::runtime_error("dockerd does not start: " + log_of(scratch_.path()));
     }
     std::this_thread::sleep_for(50ms);  // there is no event for "the socket answers"
@@ -70,11 +97,16 @@ DockerEngine::DockerEngine() {
 }
 
 DockerEngine::~DockerEngine() {
-  ::kill(pid_, SIGTERM);
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  end(SIGTERM);
   // What the engine mounted below its data, if it was killed in the middle of something.
   ::umount2((scratch_ / "data/overlay2").c_str(), MNT_DETACH);
+}
+
+bool DockerEngine::holds_layers() const {
+  std::error_code missing;  // made with the first layer
+  const std::filesystem::directory_iterator layers(scratch_ / "data/image/overlay2/layerdb/sha256",
+                                                   missing);
+  return layers != std::filesystem::directory_iterator();
 }
 
 std::string DockerEngine::docker(std::vector<std::string> arguments) const {

@@ -20,13 +20,22 @@ class DockerEngine {
   DockerEngine& operator=(const DockerEngine&) = delete;
   ~DockerEngine();
 
+  /// Ends the engine as a power cut would, and waits until it is gone.
+  void kill();
+  /// Starts it again with the data that it had. \pre kill()
+  void start();
+
   [[nodiscard]] std::string socket() const { return (scratch_ / "socket").string(); }
   /// DOCKER_HOST as the docker command and bundle-tool take it.
   [[nodiscard]] std::string host() const { return "unix://" + socket(); }
+  /// Whether any layer is in its store. Looks at files: the API does not tell.
+  [[nodiscard]] bool holds_layers() const;
   /// Runs `docker` against this engine; throws when it fails. \return standard output
   std::string docker(std::vector<std::string> arguments) const;
 
  private:
+  void end(int signal);
+
   Scratch scratch_;
   pid_t pid_ = -1;
 };
