@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/json.hpp"
 #include "base/printable.hpp"
 #include "names.hpp"
 #include "yaml_json.hpp"

@@ -1,5 +1,7 @@
 #include "create_arguments.hpp"
 
+#include <CLI/CLI.hpp>
+
 #include "release_builder.hpp"
 
 namespace tool {

@@ -1,9 +1,11 @@
-// The options of `bundle-tool create`, which are many. Includes CLI11: for command_line.cpp only.
+// The options of `bundle-tool create`, which are many.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include "create.hpp"
+
+namespace CLI {
+class App;
+}
 
 namespace tool {
 

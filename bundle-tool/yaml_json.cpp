@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/json.hpp"
 #include "base/printable.hpp"
 
 namespace tool {

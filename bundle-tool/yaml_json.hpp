@@ -1,10 +1,11 @@
 // YAML as compose files use it, turned into JSON: aliases and merge keys resolved, everything
-// bounded. Includes base/json.hpp, which is heavy: for source files only.
+// bounded.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-#include "base/json.hpp"
+#include "base/result.hpp"
 
 namespace tool {
 
@@ -20,6 +21,6 @@ inline constexpr std::size_t kMaxYamlValues = 100'000;  // after aliases have be
 ///   ErrorCode::kLimitExceeded for the limits above
 /// \source YAML 1.2.2, section 10.3; the YAML merge key draft; compose specification,
 /// "Interpolation"
-base::Result<base::Json> parse_yaml(std::string_view text);
+base::Result<nlohmann::json> parse_yaml(std::string_view text);
 
 }  // namespace tool

@@ -27,10 +27,11 @@ struct MediaPolicy {
 
 /// Checks kind, system disk, labels and boot flags; says which volumes may be mounted.
 /// \param system_disks numbers of the disks that carry /, /mnt/boot, /mnt/data, /mnt/state, the
-/// engine \return the volumes whose file system is on the allow-list, in order; never empty \error
-/// ErrorCode::kMediumSystemDisk; kMediumRefused: the kind is not allowed, a label is one of the
-///   OS's own (resin-*, balena-*, flash-*), a boot flag or an EFI system partition; with what to
-///   do; kMediumFilesystem: no volume with an allowed file system
+///   engine
+/// \return the volumes whose file system is on the allow-list, in order; never empty
+/// \error ErrorCode::kMediumSystemDisk; kMediumRefused: the kind is not allowed, a label is one of
+///   the OS's own (resin-*, balena-*, flash-*), a boot flag or an EFI system partition; with what
+///   to do; kMediumFilesystem: no volume with an allowed file system
 /// \source balenaos.md sections 1 and 14
 base::Result<std::vector<Volume>> check_medium(const Medium& medium,
                                                const std::vector<Volume>& volumes,
@@ -39,8 +40,8 @@ base::Result<std::vector<Volume>> check_medium(const Medium& medium,
 
 /// Names at the root of a mounted volume that could make a device boot from it or feed its boot
 /// loader: balena-image, balena-image-flasher, extra_uEnv.txt, resinOS_uEnv.txt, bootenv,
-/// config.txt with start*.elf, EFI, grub... Compared without regard to case, as FAT does. \error
-/// ErrorCode::kMediumRefused naming the first, and that it has to be removed
+/// config.txt with start*.elf, EFI, grub... Compared without regard to case, as FAT does.
+/// \error ErrorCode::kMediumRefused naming the first, and that it has to be removed
 base::Status check_boot_files(const std::vector<std::string>& root_names);
 
 }  // namespace agent::media

@@ -1,3 +1,4 @@
+// Opens a medium that was plugged in: what is on it is looked at by its policy before it is used.
 #include <optional>
 
 #include "base/log.hpp"

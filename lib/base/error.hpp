@@ -1,4 +1,5 @@
-// An error as it travels up: a code for programs, and for people what was being done, outermost first.
+// An error as it travels up: a code for programs, and for people what was being done, outermost
+// first.
 #pragma once
 
 #include <string>

@@ -49,8 +49,7 @@ class LimitCheck final : public nlohmann::json_sax<Json> {
   }
   bool parse_error(std::size_t position, const std::string& /*token*/,
                    const nlohmann::json::exception& /*error*/) override {
-    return fail(ErrorCode::kManifestSyntax,
-                "not valid JSON at byte " + std::to_string(position));
+    return fail(ErrorCode::kManifestSyntax, "not valid JSON at byte " + std::to_string(position));
   }
 
   std::optional<Error> failure;
@@ -97,7 +96,8 @@ const Json& empty_array() {
 
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    return Error(ErrorCode::kLimitExceeded, std::to_string(text.size()) + " bytes of JSON; at most " +
+    return Error(ErrorCode::kLimitExceeded, std::to_string(text.size()) +
+                                                " bytes of JSON; at most " +
                                                 std::to_string(limits.max_bytes) + " are allowed");
   }
   LimitCheck check(limits);

@@ -1,4 +1,5 @@
-// JSON from outside, read within limits; objects read field by field with errors that name the field.
+// JSON from outside, read within limits; objects read field by field with errors that name the
+// field.
 // This header is heavy: include it in source files, never in headers.
 #pragma once
 
@@ -24,8 +25,9 @@ struct JsonLimits {
   std::size_t max_string_bytes = 65'536;  // keys too
 };
 
-/// Parses UTF-8 JSON. The limits are enforced before any tree is built; duplicate keys, NaN, numbers
-/// that fit neither 64-bit integers nor finite doubles, and text after the value are errors.
+/// Parses UTF-8 JSON. The limits are enforced before any tree is built; duplicate keys, NaN,
+/// numbers that fit neither 64-bit integers nor finite doubles, and text after the value are
+/// errors.
 /// \error ErrorCode::kLimitExceeded for a limit; ErrorCode::kManifestSyntax for everything else
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits);
 

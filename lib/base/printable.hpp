@@ -6,8 +6,8 @@
 
 namespace base {
 
-/// `text` with every control character and every byte that is not valid UTF-8 written as `\xHH`, cut
-/// after `limit` bytes with "..." to say so. Names from a medium are printed only through this.
+/// `text` with every control character and every byte that is not valid UTF-8 written as `\xHH`,
+/// cut after `limit` bytes with "..." to say so. Names from a medium are printed only through this.
 std::string printable(std::string_view text, std::size_t limit = 200);
 
 }  // namespace base

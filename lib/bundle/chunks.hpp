@@ -23,7 +23,8 @@ class ChunkProvider {
   virtual ~ChunkProvider() = default;
 
   /// The stored bytes of one chunk, whose hash is the one in the manifest.
-  /// \error ErrorCode::kBlobAltered, kBlobMissing, kBlobSize, kMediumUnsafeEntry, kIo
+  /// \error ErrorCode::kBlobAltered, kBlobMissing, kBlobSize, kMediumUnsafeEntry, kIo; kInternal
+  ///   for an index that the blob does not have
   virtual base::Result<base::Bytes> read_chunk(const Blob& blob, std::size_t index) = 0;
 };
 
@@ -43,9 +44,11 @@ class DirectoryChunks final : public ChunkProvider {
 /// The uncompressed bytes of `blob` from `offset` on, to its end. Reads ahead by one chunk on a
 /// thread of its own, so that reading, verifying and decompressing overlap. Frames are reached
 /// directly; other encodings are decompressed from the start and skipped. Exactly the announced
-/// number of bytes comes out, or an error. \param provider outlives the stream \error from read():
-/// ErrorCode::kBlobExpansion when a chunk yields more or fewer bytes than the
-///   manifest says; what the provider reports
+/// number of bytes comes out, or an error. The stream may be destroyed at any time; that waits for
+/// a read_chunk() that is under way, so whoever wants it soon has to make the provider give up.
+/// \param provider outlives the stream, and so does `blob`
+/// \error ErrorCode::kInternal for an offset behind the end; from read(): kBlobExpansion when a
+///   chunk yields more or fewer bytes than the manifest says; what the provider reports
 base::Result<std::unique_ptr<oci::ByteSource>> open_uncompressed(ChunkProvider& provider,
                                                                  const Blob& blob,
                                                                  std::uint64_t offset = 0);

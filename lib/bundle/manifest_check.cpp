@@ -1,9 +1,11 @@
 #include "bundle/manifest_check.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 
+#include "base/json.hpp"
 #include "base/printable.hpp"
 #include "bundle/limits.hpp"
 #include "oci/image_config.hpp"
@@ -15,6 +17,7 @@ using base::Error;
 using base::ErrorCode;
 
 constexpr std::string_view kHex = "0123456789abcdef";
+constexpr std::string_view kLowerCase = "abcdefghijklmnopqrstuvwxyz";
 constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 constexpr std::string_view kDigits = "0123456789";
 
@@ -36,18 +39,38 @@ bool is_name(std::string_view text) {
 
 bool is_variable_name(std::string_view text) {
   const std::string first = std::string(kLetters) + "_";
-  return consists_of(text, first + std::string(kDigits)) &&
+  return text.size() <= kMaxNameBytes && consists_of(text, first + std::string(kDigits)) &&
          first.find(text[0]) != std::string::npos;
 }
 
-/// "<registry>/<path>@sha256:<64 digits>", with a path of lower-case names as registries allow.
-bool is_image_reference(const std::string& text) {
-  const auto at = text.find('@');
-  const auto slash = text.find('/');
-  return at != std::string::npos && slash < at && slash > 0 && slash + 1 < at &&
-         oci::Digest::parse(std::string_view(text).substr(at + 1)) &&
-         consists_of(std::string_view(text).substr(0, at),
-                     std::string(kLetters) + std::string(kDigits) + "._-/:");
+/// "0b5f6d0e-3a4c-5d1b-9a77-2f8f3e1c9d42"
+bool is_uuid(std::string_view text) {
+  constexpr std::string_view kForm = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  return std::equal(text.begin(), text.end(), kForm.begin(), kForm.end(), [](char c, char form) {
+    return form == '-' ? c == '-' : kHex.find(c) != std::string_view::npos;
+  });
+}
+
+/// What stands before the digest: the name that the image gets on the device.
+std::string_view repository_of(std::string_view reference) {
+  return reference.substr(0, reference.find('@'));
+}
+
+/// "<registry>/<path>@sha256:<64 digits>". Only the registry may have a colon, before its port: the
+/// supervisor drops a tag beside a digest, and then looks for another name than the one written.
+/// \source distribution/reference: the grammar of repository names
+bool is_image_reference(std::string_view text) {
+  const auto name = repository_of(text);
+  const auto slash = name.find('/');
+  if (name.size() == text.size() || slash == std::string_view::npos ||
+      !oci::Digest::parse(text.substr(name.size() + 1))) {
+    return false;
+  }
+  const auto path = name.substr(slash);
+  return consists_of(name.substr(0, slash),
+                     std::string(kLetters) + std::string(kDigits) + "._-:") &&
+         consists_of(path, std::string(kLowerCase) + std::string(kDigits) + "._-/") &&
+         path.find("//") == std::string_view::npos && !path.ends_with('/');
 }
 
 Error field(const std::string& name, const std::string& what) {
@@ -62,9 +85,30 @@ base::Status check_targets(const Targets& targets) {
       !std::all_of(targets.device_types.begin(), targets.device_types.end(), is_name)) {
     return field("targets.device_types", "must list at least one device type, by its slug");
   }
-  const auto is_uuid = [](const auto& uuid) { return is_hex(uuid, {32, 62}); };
-  if (!std::all_of(targets.device_uuids.begin(), targets.device_uuids.end(), is_uuid)) {
+  const auto is_device = [](const auto& uuid) { return is_hex(uuid, {32, 62}); };
+  if (!std::all_of(targets.device_uuids.begin(), targets.device_uuids.end(), is_device)) {
     return field("targets.device_uuids", "must hold 32 or 62 lower-case hexadecimal digits each");
+  }
+  return base::ok();
+}
+
+/// The text is one JSON object; the writer gets it from other programs' files.
+base::Result<base::Json> read_object(const std::string& text, const std::string& where) {
+  auto json = base::Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) {
+    return field(where, "must be an object");
+  }
+  return json;
+}
+
+/// Volumes and networks become names in the engine, so theirs are as narrow as those of services.
+base::Status check_definitions(const std::string& text, const std::string& where) {
+  OU_TRY(const auto definitions, read_object(text, where));
+  for (const auto& [name, definition] : definitions.items()) {
+    if (!is_name(name) || !definition.is_object()) {
+      return field(where + "." + base::printable(name, 64),
+                   "must be an object under a name of letters, digits, '_', '.', '-'");
+    }
   }
   return base::ok();
 }
@@ -81,6 +125,30 @@ base::Status check_service(const Service& service) {
     if (!is_variable_name(name)) {
       return field(where + ".environment",
                    "has the name \"" + base::printable(name, 64) + "\": no variable name");
+    }
+  }
+  for (const auto& [name, value] : service.labels) {
+    if (name.empty() || name.size() > kMaxNameBytes) {
+      return field(where + ".labels", "has a name that is empty or too long");
+    }
+  }
+  OU_TRY(const auto composition, read_object(service.composition_json, where + ".composition"));
+  if (service.contract_json) {
+    OU_TRY(const auto contract, read_object(*service.contract_json, where + ".contract"));
+  }
+  return base::ok();
+}
+
+/// One name on the device can only mean one image.
+base::Status check_repositories(const std::vector<Service>& services) {
+  std::map<std::string_view, oci::Digest> images;
+  for (const auto& service : services) {
+    const auto name = repository_of(service.image_reference);
+    if (const auto known = images.emplace(name, service.image);
+        known.first->second != service.image) {
+      return field("release.services." + service.name + ".image",
+                   "has the name " + base::printable(name) +
+                       ", under which another service has another image: give each its own");
     }
   }
   return base::ok();
@@ -184,6 +252,9 @@ base::Status check_release(const Manifest& manifest) {
     }
     wanted.insert(service.image);
   }
+  OU_CHECK(check_repositories(release.services));
+  OU_CHECK(check_definitions(release.volumes_json, "release.volumes"));
+  OU_CHECK(check_definitions(release.networks_json, "release.networks"));
   if (wanted.size() != manifest.images.size()) {
     return field("images", "holds an image twice, or one that no service uses");
   }
@@ -193,6 +264,9 @@ base::Status check_release(const Manifest& manifest) {
 }  // namespace
 
 base::Status check(const Manifest& manifest) {
+  if (!is_uuid(manifest.bundle_id)) {
+    return field("id", "must be a UUID in lower case");
+  }
   OU_CHECK(check_targets(manifest.targets));
   OU_CHECK(check_release(manifest));
   std::set<oci::Digest> used;

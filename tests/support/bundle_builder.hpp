@@ -45,6 +45,7 @@ BuiltBundle build_bundle(const std::filesystem::path& directory,
 void write_manifest(const BuiltBundle& built, const std::vector<const bundle::SecretKey*>& keys);
 
 /// A trust of these keys.
-bundle::Trust trust_in(const std::vector<const bundle::SecretKey*>& keys, std::size_t threshold = 1);
+bundle::Trust trust_in(const std::vector<const bundle::SecretKey*>& keys,
+                       std::size_t threshold = 1);
 
 }  // namespace support

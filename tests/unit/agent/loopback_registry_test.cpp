@@ -1,3 +1,4 @@
+// What the loopback registry serves, and what it refuses.
 #include <catch2/catch.hpp>
 
 #include "support/http_client.hpp"

@@ -1,3 +1,4 @@
+// Which bundles fit a device, and what is to be done to install one.
 #include <catch2/catch.hpp>
 
 #include "plan/compatibility.hpp"

@@ -1,3 +1,4 @@
+// What the device remembers: journal, ledger and outcomes.
 #include <catch2/catch.hpp>
 
 #include "base/files.hpp"

@@ -1,3 +1,4 @@
+// A bundle directory: opened, checked against its manifest, and refused.
 #include <sys/stat.h>
 
 #include <catch2/catch.hpp>

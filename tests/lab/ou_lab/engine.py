@@ -1,0 +1,147 @@
+"""A real container engine of the lab device: Debian's dockerd with its own data root and no network."""
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any, Callable
+
+
+def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60, poll: float = 0.05) -> Any:
+    """Waits for a condition and returns its value; fails with `what` when it does not come true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s for: {what}")
+        time.sleep(poll)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class EngineError(Exception):
+    def __init__(self, status: int, message: str):
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class EngineClient:
+    """The few calls of the engine's API that the lab needs."""
+
+    def __init__(self, socket_path: Path | str):
+        self.socket_path = str(socket_path)
+
+    def call(self, method: str, path: str, body: Any = None, timeout: float = 120) -> Any:
+        connection = _UnixConnection(self.socket_path, timeout)
+        try:
+            data = None if body is None else json.dumps(body)
+            headers = {"Content-Type": "application/json"} if data else {}
+            connection.request(method, path, data, headers)
+            reply = connection.getresponse()
+            text = reply.read().decode(errors="replace")
+        finally:
+            connection.close()
+        if reply.status >= 400:
+            raise EngineError(reply.status, text.strip())
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            return text
+
+    def image(self, reference: str) -> dict | None:
+        try:
+            return self.call("GET", f"/images/{urllib.parse.quote(reference, safe='')}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def images(self) -> list[dict]:
+        return self.call("GET", "/images/json?all=0")
+
+    def containers(self) -> list[dict]:
+        details = []
+        for container in self.call("GET", "/containers/json?all=1"):
+            try:
+                details.append(self.call("GET", f"/containers/{container['Id']}/json"))
+            except EngineError as error:
+                if error.status != 404:
+                    raise
+        return details
+
+
+class Engine:
+    """One dockerd; started and ended by its process id."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.data_root = directory / "data"
+        self.socket_path = directory / "engine.sock"
+        self.client = EngineClient(self.socket_path)
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "engine.pid").unlink(missing_ok=True)
+        log = open(self.directory / "engine.log", "ab")
+        self._process = subprocess.Popen(
+            ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
+             "--data-root", str(self.data_root), "--exec-root", str(self.directory / "exec"),
+             "-p", str(self.directory / "engine.pid"), "-H", f"unix://{self.socket_path}"],
+            stdout=log, stderr=log, start_new_session=True)
+        wait_until("the engine to answer", self.answers)
+
+    def answers(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            raise RuntimeError(f"dockerd ended: see {self.directory}/engine.log")
+        try:
+            self.client.call("GET", "/_ping", timeout=5)
+            return True
+        except (OSError, EngineError):
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel's OOM killer would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        try:
+            for container in self.client.containers():
+                self.client.call("DELETE", f"/containers/{container['Id']}?force=1&v=0")
+        except (OSError, EngineError):
+            pass  # it is going anyway
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            target = line.split()[1]
+            if target.startswith(str(self.directory) + "/"):
+                subprocess.run(["umount", "-l", target], check=False)
+
+
+def docker_daemon_files_left(directory: Path) -> bool:
+    return any(os.scandir(directory)) if directory.exists() else False
