@@ -44,11 +44,11 @@ base::Status check_identity(int fd, const media::BlockDevice& device) {
 bool is_medium_gone(int error_number, const media::BlockDevice& device) {
   switch (error_number) {
     case ENXIO:
-    case ENODEV:
     case ENOMEDIUM:
     case ESHUTDOWN:
       return true;
     case EIO:
+    case ENODEV:  // mount(2) also says so of an unknown file system
     case ENOENT: {
       const auto size = base::read_file("/sys/dev/block/" + std::to_string(major(device.number)) +
                                             ":" + std::to_string(minor(device.number)) + "/size",
