@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <optional>
 
@@ -16,8 +15,6 @@
 #include "base/log.hpp"
 #include "base/printable.hpp"
 #include "platform/device_node.hpp"
-#include "platform/runtime_directory.hpp"
-#include "platform/system_disks.hpp"
 #include "platform/volume_probe.hpp"
 
 namespace agent::platform {
@@ -211,45 +208,39 @@ class LibmountMount : public media::Mount {
   bool is_mounted_ = false;
 };
 
-class LibmountMounter : public media::Mounter {
- public:
-  LibmountMounter(RuntimeDirectory directory, SystemPaths system)
-      : directory_(std::move(directory)), system_(std::move(system)) {}
-
-  base::Result<std::vector<Volume>> probe(const media::Medium& medium) override {
-    return probe_volumes(medium, directory_.path());
-  }
-
-  base::Result<std::set<dev_t>> system_disks() override { return find_system_disks(system_); }
-
-  base::Result<std::unique_ptr<media::Mount>> mount(const Volume& volume, Access access) override {
-    if (!options_for(volume.file_system, access)) {
-      return Error(ErrorCode::kMediumFilesystem, volume.device.name + " has the file system " +
-                                                     base::printable(volume.file_system) +
-                                                     ", which is never mounted");
-    }
-    OU_TRY(auto node, DeviceNode::make(directory_.path(), volume.device));
-    OU_TRY(auto point, MountPoint::make(directory_.path() / ("mount-" + std::to_string(count_++))));
-    OU_TRY(const bool was_read_only, node.is_read_only());
-    auto mount =
-        std::make_unique<LibmountMount>(std::move(node), std::move(point), access, was_read_only);
-    OU_CHECK(mount->mount(volume));
-    return std::unique_ptr<media::Mount>(std::move(mount));
-  }
-
- private:
-  RuntimeDirectory directory_;
-  SystemPaths system_;
-  std::atomic<unsigned> count_ = 0;
-};
-
 }  // namespace
 
-base::Result<std::unique_ptr<media::Mounter>> open_libmount_mounter(const MounterPlaces& places) {
-  OU_TRY(auto directory, RuntimeDirectory::open(places.runtime_directory));
-  SystemPaths system{places.host_root, places.system_paths, directory.path()};
-  return std::unique_ptr<media::Mounter>(
-      std::make_unique<LibmountMounter>(std::move(directory), std::move(system)));
+base::Result<std::unique_ptr<LibmountMounter>> LibmountMounter::create(
+    const fs::path& runtime_directory, const fs::path& host_root,
+    std::vector<fs::path> system_paths) {
+  OU_TRY(auto directory, RuntimeDirectory::open(runtime_directory));
+  SystemPaths system{host_root, std::move(system_paths), directory.path()};
+  return std::unique_ptr<LibmountMounter>(
+      new LibmountMounter(std::move(directory), std::move(system)));
+}
+
+base::Result<std::vector<Volume>> LibmountMounter::probe(const media::Medium& medium) {
+  return probe_volumes(medium, directory_.path());
+}
+
+base::Result<std::set<dev_t>> LibmountMounter::system_disks() {
+  return find_system_disks(system_);
+}
+
+base::Result<std::unique_ptr<media::Mount>> LibmountMounter::mount(const Volume& volume,
+                                                                   Access access) {
+  if (!options_for(volume.file_system, access)) {
+    return Error(ErrorCode::kMediumFilesystem, volume.device.name + " has the file system " +
+                                                   base::printable(volume.file_system) +
+                                                   ", which is never mounted");
+  }
+  OU_TRY(auto node, DeviceNode::make(directory_.path(), volume.device));
+  OU_TRY(auto point, MountPoint::make(directory_.path() / ("mount-" + std::to_string(count_++))));
+  OU_TRY(const bool was_read_only, node.is_read_only());
+  auto mount =
+      std::make_unique<LibmountMount>(std::move(node), std::move(point), access, was_read_only);
+  OU_CHECK(mount->mount(volume));
+  return std::unique_ptr<media::Mount>(std::move(mount));
 }
 
 }  // namespace agent::platform

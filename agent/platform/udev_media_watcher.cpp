@@ -94,10 +94,26 @@ base::Result<UniqueFd> start_timer(std::chrono::seconds period) {
   return fd;
 }
 
-class UdevMediaWatcher : public media::MediaWatcher {
+/// A source if it is wanted and can be opened; otherwise `failures` says why not.
+template <typename Source>
+std::optional<Source> try_open(bool wanted, std::string& failures) {
+  if (!wanted) {
+    return std::nullopt;
+  }
+  auto source = Source::open();
+  if (!source) {
+    failures += (failures.empty() ? "" : "; ") + source.error().message();
+    return std::nullopt;
+  }
+  return *std::move(source);
+}
+
+}  // namespace
+
+class UdevMediaWatcher::State {
  public:
-  UdevMediaWatcher(std::optional<UdevSource> udev, std::optional<UeventSocket> kernel,
-                   UniqueFd timer, UniqueFd poll)
+  State(std::optional<UdevSource> udev, std::optional<UeventSocket> kernel, UniqueFd timer,
+        UniqueFd poll)
       : udev_(std::move(udev)),
         kernel_(std::move(kernel)),
         timer_(std::move(timer)),
@@ -114,9 +130,9 @@ class UdevMediaWatcher : public media::MediaWatcher {
     return base::ok();
   }
 
-  [[nodiscard]] int descriptor() const override { return poll_.get(); }
+  [[nodiscard]] int descriptor() const { return poll_.get(); }
 
-  base::Result<std::vector<MediaEvent>> take() override {
+  base::Result<std::vector<MediaEvent>> take() {
     OU_CHECK(receive());
     std::vector<MediaEvent> events;
     if (rescan_) {
@@ -204,23 +220,7 @@ class UdevMediaWatcher : public media::MediaWatcher {
   std::map<std::string, PresentMedium> known_;
 };
 
-/// A source if it is wanted and can be opened; otherwise `failures` says why not.
-template <typename Source>
-std::optional<Source> try_open(bool wanted, std::string& failures) {
-  if (!wanted) {
-    return std::nullopt;
-  }
-  auto source = Source::open();
-  if (!source) {
-    failures += (failures.empty() ? "" : "; ") + source.error().message();
-    return std::nullopt;
-  }
-  return *std::move(source);
-}
-
-}  // namespace
-
-base::Result<std::unique_ptr<media::MediaWatcher>> open_udev_media_watcher(
+base::Result<std::unique_ptr<UdevMediaWatcher>> UdevMediaWatcher::create(
     const MediaSources& sources) {
   std::string failures;
   auto udev = try_open<UdevSource>(sources.udev, failures);
@@ -241,10 +241,20 @@ base::Result<std::unique_ptr<media::MediaWatcher>> open_udev_media_watcher(
   if (!poll.valid()) {
     return Error::from_errno(errno, "make a descriptor to wait on");
   }
-  auto watcher = std::make_unique<UdevMediaWatcher>(std::move(udev), std::move(kernel),
-                                                    std::move(timer), std::move(poll));
-  OU_CHECK(watcher->begin());
-  return std::unique_ptr<media::MediaWatcher>(std::move(watcher));
+  auto state = std::make_unique<State>(std::move(udev), std::move(kernel), std::move(timer),
+                                       std::move(poll));
+  OU_CHECK(state->begin());
+  return std::unique_ptr<UdevMediaWatcher>(new UdevMediaWatcher(std::move(state)));
+}
+
+UdevMediaWatcher::UdevMediaWatcher(std::unique_ptr<State> state) : state_(std::move(state)) {}
+UdevMediaWatcher::~UdevMediaWatcher() = default;
+
+int UdevMediaWatcher::descriptor() const {
+  return state_->descriptor();
+}
+base::Result<std::vector<MediaEvent>> UdevMediaWatcher::take() {
+  return state_->take();
 }
 
 }  // namespace agent::platform

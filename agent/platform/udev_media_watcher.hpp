@@ -16,9 +16,20 @@ struct MediaSources {
   std::chrono::seconds rescan_every{10};
 };
 
-/// \error ErrorCode::kPermission when neither source can be opened: what has to be allowed; kIo
-/// \source libudev(3), udev_monitor_new_from_netlink(3), balenaos.md section 10
-base::Result<std::unique_ptr<media::MediaWatcher>> open_udev_media_watcher(
-    const MediaSources& sources = {});
+class UdevMediaWatcher : public media::MediaWatcher {
+ public:
+  /// \error ErrorCode::kPermission when neither source can be opened: what has to be allowed; kIo
+  /// \source libudev(3), udev_monitor_new_from_netlink(3), balenaos.md section 10
+  static base::Result<std::unique_ptr<UdevMediaWatcher>> create(const MediaSources& sources = {});
+  ~UdevMediaWatcher() override;
+
+  [[nodiscard]] int descriptor() const override;
+  base::Result<std::vector<media::MediaEvent>> take() override;
+
+ private:
+  class State;
+  explicit UdevMediaWatcher(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace agent::platform

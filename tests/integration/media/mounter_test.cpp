@@ -30,9 +30,7 @@ using support::Scratch;
 
 std::unique_ptr<media::Mounter> open_mounter(const Scratch& scratch) {
   support::require_root();
-  auto mounter = platform::open_libmount_mounter({.runtime_directory = scratch / "runtime",
-                                                  .host_root = "/",
-                                                  .system_paths = platform::balena_system_paths()});
+  auto mounter = platform::LibmountMounter::create(scratch / "runtime", "/");
   if (!mounter) {
     FAIL(mounter.error().message());
   }
@@ -305,7 +303,7 @@ TEST_CASE("mounter: cleans up what an agent that was killed has left") {
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    auto mounter = platform::open_libmount_mounter({scratch / "runtime", "/", {"/"}});
+    auto mounter = platform::LibmountMounter::create(scratch / "runtime", "/");
     const auto volumes = mounter ? (*mounter)->probe(disk.medium())
                                  : base::Result<std::vector<media::Volume>>(mounter.error());
     const auto mount = volumes ? (*mounter)->mount(volumes->front(), Access::kReadOnly)
@@ -331,12 +329,12 @@ TEST_CASE("mounter: a runtime directory of another user is not used") {
   std::filesystem::create_directory(scratch / "runtime");
   support::require_root();
   REQUIRE(::chown((scratch / "runtime").c_str(), 65534, 65534) == 0);
-  const auto foreign = platform::open_libmount_mounter({scratch / "runtime", "/", {"/"}});
+  const auto foreign = platform::LibmountMounter::create(scratch / "runtime", "/");
   REQUIRE_FALSE(foreign);
   CHECK(foreign.error().code() == ErrorCode::kPermission);
   std::filesystem::create_directory(scratch / "real");
   std::filesystem::create_symlink(scratch / "real", scratch / "link");
-  const auto linked = platform::open_libmount_mounter({scratch / "link", "/", {"/"}});
+  const auto linked = platform::LibmountMounter::create(scratch / "link", "/");
   REQUIRE_FALSE(linked);
   CHECK(linked.error().code() == ErrorCode::kPermission);
 }

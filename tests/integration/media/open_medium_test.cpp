@@ -21,9 +21,7 @@ const media::MediaPolicy kPolicy{.kinds = {media::DeviceKind::kLoop},
 
 std::unique_ptr<media::Mounter> open_mounter(const Scratch& scratch) {
   support::require_root();
-  auto mounter = platform::open_libmount_mounter({.runtime_directory = scratch / "runtime",
-                                                  .host_root = "/",
-                                                  .system_paths = platform::balena_system_paths()});
+  auto mounter = platform::LibmountMounter::create(scratch / "runtime", "/");
   if (!mounter) {
     FAIL(mounter.error().message());
   }

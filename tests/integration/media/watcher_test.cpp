@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "loop_disk.hpp"
+#include "platform/libmount_mounter.hpp"
 #include "platform/udev_media_watcher.hpp"
 #include "platform/uevent_socket.hpp"
 #include "support/command.hpp"
@@ -26,7 +27,7 @@ const platform::MediaSources kEvents{.rescan_every = std::chrono::seconds(0)};
 
 std::unique_ptr<media::MediaWatcher> watch(const platform::MediaSources& sources = kEvents) {
   support::require_root();
-  auto watcher = platform::open_udev_media_watcher(sources);
+  auto watcher = platform::UdevMediaWatcher::create(sources);
   REQUIRE(watcher);
   return *std::move(watcher);
 }
@@ -136,6 +137,32 @@ TEST_CASE("watcher: a medium swapped in the same drive is gone, and then another
   CHECK(events[1].kind == Kind::kAppeared);
 }
 
+TEST_CASE("watcher: a medium pulled out while it is mounted is gone at once, and can come back") {
+  const support::Scratch scratch;
+  const auto image =
+      support::make_ext4(scratch / "a.img", scratch.write("content/hello", "hello").parent_path());
+  std::filesystem::copy_file(image, scratch / "spare.img");
+  LoopDisk disk(image);
+  const auto watcher = watch();
+  const auto seen = take(*watcher, disk);
+  REQUIRE(seen.size() == 1);
+  auto mounter = platform::LibmountMounter::create(scratch / "runtime", "/");
+  REQUIRE(mounter);
+  const media::MediaPolicy policy{.kinds = {media::DeviceKind::kLoop}, .file_systems = {"ext4"}};
+  auto opened = media::open_medium(**mounter, seen[0].medium, policy);
+  REQUIRE(opened);
+  std::filesystem::resize_file(image, 0);
+  support::must_run({"losetup", "--set-capacity", disk.node()});
+  CHECK(wait_for(*watcher, disk, 1)[0].kind == Kind::kGone);
+  opened->clear();
+  disk.eject();
+  disk.insert(scratch / "spare.img");
+  const auto back = wait_for(*watcher, disk, 1);
+  CHECK(back.back().kind == Kind::kAppeared);
+  CHECK_FALSE(disk.is_read_only());
+  CHECK(media::open_medium(**mounter, back.back().medium, policy));
+}
+
 TEST_CASE("watcher: an event without a difference is not reported") {
   const support::Scratch scratch;
   const LoopDisk disk(support::make_file(scratch / "a.img", kMiB));
@@ -219,7 +246,7 @@ TEST_CASE("watcher: where no udevd speaks, udev's events alone stay silent and t
 }
 
 TEST_CASE("watcher: without any source of events the error says what to allow") {
-  const auto watcher = platform::open_udev_media_watcher({.udev = false, .kernel = false});
+  const auto watcher = platform::UdevMediaWatcher::create({.udev = false, .kernel = false});
   REQUIRE_FALSE(watcher);
   CHECK(watcher.error().code() == base::ErrorCode::kPermission);
   CHECK_THAT(watcher.error().what(), Catch::Contains("privileged"));
