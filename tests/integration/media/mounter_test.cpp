@@ -71,6 +71,18 @@ bool is_anything_mounted_below(const std::filesystem::path& directory) {
   });
 }
 
+/// Unmounts what a test that failed half-way would leave to the machine.
+class CleanUp {
+ public:
+  explicit CleanUp(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  CleanUp(const CleanUp&) = delete;
+  CleanUp& operator=(const CleanUp&) = delete;
+  ~CleanUp() { support::run_command({"umount", "--recursive", "--lazy", directory_.string()}); }
+
+ private:
+  std::filesystem::path directory_;
+};
+
 /// An ext4 image as a pulled stick leaves it: the journal has to be replayed, and the superblock
 /// names an orphaned file.
 std::filesystem::path make_dirty_image(const Scratch& scratch, media::Mounter& mounter) {
@@ -300,6 +312,7 @@ TEST_CASE("mounter: a device that went, or is another one by now, is a medium th
 TEST_CASE("mounter: cleans up what an agent that was killed has left") {
   const Scratch scratch;
   const LoopDisk disk(support::make_ext4(scratch / "a.img", content_of(scratch)));
+  const CleanUp clean_up(scratch / "runtime");
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
