@@ -79,11 +79,9 @@ base::Result<std::vector<EngineImage>> FakeEngine::images() {
   }
   std::vector<EngineImage> all;
   for (const auto& [id, image] : stored) {
-    EngineImage listed{id, {}, image.diff_ids};
+    EngineImage listed{id, {}, image.diff_ids, {}};
     for (const auto& name : image.names) {
-      if (name.find('@') == std::string::npos) {
-        listed.tags.push_back(name);
-      }
+      (name.find('@') == std::string::npos ? listed.tags : listed.digests).push_back(name);
     }
     all.push_back(std::move(listed));
   }
@@ -115,7 +113,7 @@ base::Result<std::optional<EngineImage>> FakeEngine::find_image(const std::strin
   const auto* id = find(reference);
   std::optional<EngineImage> found;
   if (id != nullptr) {
-    found = EngineImage{*id, {}, stored.at(*id).diff_ids};
+    found = EngineImage{*id, {}, stored.at(*id).diff_ids, {}};
   }
   faults_.end();
   return found;
