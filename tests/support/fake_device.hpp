@@ -36,6 +36,11 @@ class Faults {
     calls_ = 0;
     names_.clear();
   }
+  /// For on_call: the call that just began fails.
+  void fail_this_call() {
+    kind_ = Kind::kError;
+    at_ = calls_;
+  }
   void disarm() { arm(Kind::kNone, 0); }
   [[nodiscard]] int calls() const { return calls_; }
   [[nodiscard]] bool struck() const { return kind_ != Kind::kNone && calls_ >= at_; }
