@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 
+#include "install/listening_socket.hpp"
 #include "install/pull_step.hpp"
 #include "support/update_bench.hpp"
 
@@ -217,6 +218,7 @@ TEST_CASE("update run: a lock taken after the target was written does not leave 
     REQUIRE(outcome);
     REQUIRE(outcome->error);
     CHECK(outcome->error->code() == ErrorCode::kUpdateLocked);
+    CHECK_FALSE(bench.ledger().find(*oci::Digest::parse(outcome->bundle_digest)));
     std::filesystem::remove(lock);
     check_as_before(bench);
     bench.device.supervisor.tick();
@@ -272,4 +274,20 @@ TEST_CASE("update run: what a pull left that was cut before its image was named 
     CHECK(bench.take_medium().result == RunResult::kUpdated);
     CHECK(bench.device.engine.names().size() == 3);
   }
+}
+
+TEST_CASE("update run: the registry listens where REGISTRY_PORT says, or elsewhere if it has to") {
+  const SignedBundle bundle;
+  UpdateBench bench(bundle);
+  auto taken = agent::install::listen_on_loopback(0);
+  REQUIRE(taken);
+  bench.config.registry_port = taken->port;
+  const bool free = GENERATE(true, false);
+  if (free) {
+    taken->fd.reset();
+  }
+  std::uint16_t used = 0;
+  bench.device.engine.during_pull = [&] { used = bench.journal_entry()->registry_port; };
+  CHECK(bench.take_medium().result == RunResult::kUpdated);
+  CHECK((used == bench.config.registry_port) == free);
 }
