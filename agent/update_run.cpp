@@ -68,9 +68,10 @@ RunOutcome interrupted(const JournalEntry& entry, Error error) {
   return outcome_of(entry, RunResult::kInterrupted, std::move(error));
 }
 
-/// Sets the names of the release that runs, and removes our own tags and the names that only the
-/// other release had.
-base::Status tidy_names(Device& device, const std::vector<ReleaseSwitch::ServiceImage>& running,
+/// Sets the names of the release that runs, and removes our own tags, the loopback references that
+/// a broken-off pull left, and the names that only the other release had.
+base::Status tidy_names(Device& device, const JournalEntry& entry,
+                        const std::vector<ReleaseSwitch::ServiceImage>& running,
                         const std::vector<ReleaseSwitch::ServiceImage>& other) {
   std::set<std::string> wanted;
   for (const auto& image : running) {
@@ -89,15 +90,22 @@ base::Status tidy_names(Device& device, const std::vector<ReleaseSwitch::Service
         drop.push_back(tag);
       }
     }
+    for (const auto& digest : image.digests) {
+      if (!entry.registry_token.empty() &&
+          digest.find("/" + entry.registry_token + "/") != std::string::npos) {
+        drop.push_back(digest);
+      }
+    }
   }
   auto access = supervisor_access(device);
   return install::settle_names(access, running, drop);
 }
 
 /// Left-over names cost room, not correctness: reported, and the next update tidies again.
-void tidy_or_warn(Device& device, const std::vector<ReleaseSwitch::ServiceImage>& running,
+void tidy_or_warn(Device& device, const JournalEntry& entry,
+                  const std::vector<ReleaseSwitch::ServiceImage>& running,
                   const std::vector<ReleaseSwitch::ServiceImage>& other) {
-  if (const auto tidied = tidy_names(device, running, other); !tidied) {
+  if (const auto tidied = tidy_names(device, entry, running, other); !tidied) {
     base::log::warning("names of images were not tidied: " + tidied.error().message());
   }
 }
@@ -114,11 +122,34 @@ std::vector<boot::ExpectedService> expected(const std::vector<ReleaseSwitch::Ser
 
 // One after the other, the steps of an update. Each does its work for one phase and names the next.
 
+/// An update that was broken off while it pulled has left references to its registry in the engine:
+/// under the same address they are found again, by the engine and by tidy_names().
+base::Status take_over_address(Device& device, JournalEntry& entry) {
+  entry.registry_port = device.config.registry_port;
+  OU_TRY(const auto open, device.journal.load());
+  if (open && open->phase == Phase::kPulling) {
+    entry.registry_port = open->registry_port;
+    entry.registry_token = open->registry_token;
+  }
+  return base::ok();
+}
+
+base::Result<std::unique_ptr<install::LoopbackRegistry>> start_registry(
+    const JournalEntry& entry, const intake::VerifiedBundle& bundle, intake::MediumChunks& chunks) {
+  auto registry = install::LoopbackRegistry::start({entry.registry_port, entry.registry_token},
+                                                   bundle.manifest(), chunks);
+  if (!registry && registry.error().code() == ErrorCode::kPortUnavailable &&
+      entry.registry_port != 0) {  // somebody else has taken it meanwhile
+    registry =
+        install::LoopbackRegistry::start({0, entry.registry_token}, bundle.manifest(), chunks);
+  }
+  return registry;
+}
+
 base::Status pull(Device& device, JournalEntry& entry, const intake::VerifiedBundle& bundle,
                   intake::MediumChunks& chunks, std::stop_token stop) {
-  OU_TRY(const auto registry,
-         install::LoopbackRegistry::start({entry.registry_port, entry.registry_token},
-                                          bundle.manifest(), chunks));
+  OU_CHECK(take_over_address(device, entry));
+  OU_TRY(const auto registry, start_registry(entry, bundle, chunks));
   entry.registry_port = registry->address().port;
   entry.registry_token = registry->address().token;
   OU_CHECK(device.journal.write(entry));
@@ -159,9 +190,14 @@ base::Status wait_for_locks(Device& device, const JournalEntry& entry, std::uint
 
 base::Status switch_release(Device& device, const JournalEntry& entry, const ReleaseSwitch& change,
                             const std::stop_token& stop) {
+  auto access = supervisor_access(device);
+  OU_CHECK(install::resume_supervisor(access));
+  OU_TRY(const bool switched, install::is_switched(access, change));
+  if (switched) {  // before the power went: from here on, locks are the supervisor's business
+    return base::ok();
+  }
   OU_CHECK(wait_for_locks(device, entry, change.new_row.app_id, stop));
   device.progress.phase("switching the release", 0);
-  auto access = supervisor_access(device);
   return install::apply_switch(access, change, entry.override_update_lock);
 }
 
@@ -181,7 +217,7 @@ base::Status confirm(Device& device, const JournalEntry& entry, const ReleaseSwi
 }
 
 RunOutcome commit(Device& device, const JournalEntry& entry, const ReleaseSwitch& change) {
-  tidy_or_warn(device, change.new_images, change.old_images);
+  tidy_or_warn(device, entry, change.new_images, change.old_images);
   auto status =
       device.ledger.installed(entry.bundle, entry.fleet_uuid, entry.sequence, clock_now());
   if (status) {
@@ -215,8 +251,11 @@ RunOutcome revert(Device& device, const JournalEntry& entry, const ReleaseSwitch
     why = Error(ErrorCode::kRollbackFailed,
                 back.error().message() + "; it had gone back because: " + why.message());
   }
-  tidy_or_warn(device, change.old_images, change.new_images);
-  auto status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why);
+  tidy_or_warn(device, entry, change.old_images, change.new_images);
+  base::Status status;
+  if (why.code() != ErrorCode::kUpdateLocked) {  // a lock says nothing about the bundle
+    status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why);
+  }
   if (status) {
     status = device.journal.clear();
   }
@@ -230,7 +269,7 @@ RunOutcome revert(Device& device, const JournalEntry& entry, const ReleaseSwitch
 RunOutcome give_up(Device& device, const JournalEntry& entry,
                    const std::vector<ReleaseSwitch::ServiceImage>& running,
                    const std::vector<ReleaseSwitch::ServiceImage>& other, Error why) {
-  tidy_or_warn(device, running, other);
+  tidy_or_warn(device, entry, running, other);
   if (auto status = device.journal.clear(); !status) {
     return interrupted(entry, std::move(status).error());
   }

@@ -52,6 +52,9 @@ class MediaQueue {
   std::deque<Medium> media_;
 };
 
+// Between attempts to bring an update to its end, when the engine or systemd does not answer.
+constexpr std::chrono::seconds kRetry{60};
+
 /// Far enough away to mean "never" without overflowing a clock.
 std::chrono::steady_clock::time_point never() {
   return std::chrono::steady_clock::now() + std::chrono::hours(24 * 365);
@@ -108,19 +111,18 @@ class UpdateWorker::State {
 
  private:
   void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
-    if (entry && entry->phase != record::Phase::kPulling) {
-      base::log::info("going on with the update to " + entry->to_commit);
-      report(finish_update(device_, *std::move(entry), stop), {});
-      entry.reset();
-    }
     while (!stop.stop_requested()) {
+      if (entry && entry->phase != record::Phase::kPulling) {
+        entry = finish(*std::move(entry), stop);
+        continue;
+      }
       const auto deadline =
           entry ? std::chrono::steady_clock::now() + device_.config.wait_for_medium : never();
       auto medium = waiting_.pop(stop, deadline);
       if (medium) {
         take_medium(*medium, stop);
-        if (const auto open = device_.journal.load(); open && !*open) {
-          entry.reset();  // what was waited for is done, or something newer took its place
+        if (auto open = device_.journal.load()) {
+          entry = *std::move(open);  // nothing, or what could not be brought to its end
         }
       } else if (entry && !stop.stop_requested()) {
         report(abandon_update(device_, *entry,
@@ -129,6 +131,25 @@ class UpdateWorker::State {
         entry.reset();
       }
     }
+  }
+
+  /// Goes on with an update that needs no medium. Until it has come to its end, no other one may
+  /// begin: it would take the state in between for the one to go back to.
+  /// \return what the journal has afterwards
+  std::optional<record::JournalEntry> finish(record::JournalEntry entry,
+                                             const std::stop_token& stop) {
+    base::log::info("going on with the update to " + entry.to_commit);
+    const auto outcome = finish_update(device_, entry, stop);
+    const bool done = outcome.result != RunResult::kInterrupted;
+    if (done || !is_repeated(outcome)) {  // many attempts are one entry in the device's memory
+      report(outcome, {});
+    }
+    if (done) {
+      return std::nullopt;
+    }
+    device_.waiter.wait(kRetry, stop);
+    auto open = device_.journal.load();
+    return open ? *std::move(open) : std::optional(std::move(entry));
   }
 
   void take_medium(const Medium& medium, const std::stop_token& stop) {

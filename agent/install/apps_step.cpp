@@ -122,11 +122,6 @@ base::Status stop_supervisor(SupervisorAccess& access) {
   return access.services.stop(access.supervisor_unit, kUnitTimeout);
 }
 
-base::Status start_supervisor(SupervisorAccess& access) {
-  OU_CHECK(access.services.start(access.supervisor_unit, kUnitTimeout));
-  return access.services.start(access.supervisor_timer, kUnitTimeout);
-}
-
 /// Runs `work` with the supervisor stopped. Whatever happens, it is started again.
 template <typename Work>
 base::Status with_supervisor_stopped(SupervisorAccess& access, Work work) {
@@ -134,7 +129,7 @@ base::Status with_supervisor_stopped(SupervisorAccess& access, Work work) {
   if (done) {
     done = work();
   }
-  auto started = start_supervisor(access);
+  auto started = resume_supervisor(access);
   if (!done) {
     if (!started) {
       base::log::error("the supervisor was not started again: " + started.error().message());
@@ -166,6 +161,11 @@ base::Status check_locks(const SupervisorAccess& access, std::uint64_t app_id) {
 }
 
 }  // namespace
+
+base::Status resume_supervisor(SupervisorAccess& access) {
+  OU_CHECK(access.services.start(access.supervisor_unit, kUnitTimeout));
+  return access.services.start(access.supervisor_timer, kUnitTimeout);
+}
 
 std::string latest_name(const std::string& image_reference) {
   auto name = image_reference.substr(0, image_reference.find('@'));
@@ -211,6 +211,13 @@ std::vector<std::filesystem::path> held_update_locks(const std::filesystem::path
   return held;
 }
 
+base::Result<bool> is_switched(SupervisorAccess& access, const ReleaseSwitch& change) {
+  OU_TRY(const auto rows, access.database.apps());
+  return std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
+    return row.uuid == change.new_row.uuid && row.commit == change.new_row.commit;
+  });
+}
+
 base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
                           bool override_update_lock) {
   const auto app_id = change.new_row.app_id;
@@ -233,12 +240,15 @@ base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
 base::Status revert_switch(SupervisorAccess& access, const ReleaseSwitch& change) {
   return with_supervisor_stopped(access, [&]() -> base::Status {
     OU_CHECK(set_names(access.engine, change.old_images));
-    // A pin that is gone was handed to the cloud by the supervisor: the old release is pinned
-    // instead.
-    OU_TRY(const auto pin, access.database.config_value(kPinKey));
-    const bool handed_over = !pin && change.new_pin && change.new_pin != change.old_pin;
-    return access.database.write_target(change.old_row,
-                                        handed_over ? pin_value(change.old_row) : change.old_pin);
+    OU_TRY(auto pin, access.database.config_value(kPinKey));
+    OU_TRY(const bool switched, is_switched(access, change));
+    if (switched) {  // else the pin is that of the old release, or was put back with it already
+      // A pin that is gone was handed to the cloud by the supervisor: the old release is pinned
+      // instead.
+      const bool handed_over = !pin && change.new_pin && change.new_pin != change.old_pin;
+      pin = handed_over ? pin_value(change.old_row) : change.old_pin;
+    }
+    return access.database.write_target(change.old_row, pin);
   });
 }
 

@@ -71,6 +71,13 @@ base::Result<ReleaseSwitch> prepare_switch(SupervisorAccess& access,
 std::vector<std::filesystem::path> held_update_locks(const std::filesystem::path& update_locks,
                                                      std::uint64_t app_id);
 
+/// Starts the supervisor and its timer if they do not run: an agent that was killed in the middle
+/// of a switch has left them stopped. \error ErrorCode::kServiceManager, kTimeout
+base::Status resume_supervisor(SupervisorAccess& access);
+
+/// Whether the supervisor's target is the new release already. \error those of the database
+base::Result<bool> is_switched(SupervisorAccess& access, const ReleaseSwitch& change);
+
 /// Names the new images and switches: tag, stop timer and supervisor, back up, one transaction,
 /// start. Safe to repeat from any point. \error as above, and ErrorCode::kUpdateLocked
 base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,

@@ -27,6 +27,7 @@ struct EngineImage {
   oci::Digest id;
   std::vector<std::string> tags;      // "name:tag"
   std::vector<oci::Digest> diff_ids;  // bottom first
+  std::vector<std::string> digests;   // "name@digest": what it was pulled as
 };
 
 struct EngineContainer {

@@ -120,7 +120,8 @@ base::Result<EngineImage> read_image(std::string_view document) {
   const std::string id_text = object.text("Id");
   OU_CHECK(finish({&object}));
   OU_TRY(const auto id, parse_id(id_text));
-  EngineImage image{id, strings_in(list_at(json, "RepoTags")), {}};
+  EngineImage image{id, strings_in(list_at(json, "RepoTags")), {}, {}};
+  image.digests = strings_in(list_at(json, "RepoDigests"));
   for (const auto& text : strings_in(list_at(object_at(json, "RootFS"), "Layers"))) {
     OU_TRY(const auto diff_id, parse_id(text));
     image.diff_ids.push_back(diff_id);

@@ -15,7 +15,14 @@
 namespace base {
 namespace {
 
+Error unsafe_entry(const std::string& relative, const char* what) {
+  return {ErrorCode::kMediumUnsafeEntry, printable(relative) + " " + what};
+}
+
 Result<UniqueFd> open_beneath(int directory, const std::string& relative, std::uint64_t flags) {
+  if (relative.find('\0') != std::string::npos) {
+    return unsafe_entry(relative, "is no name");  // the kernel would see only its beginning
+  }
   open_how how{};
   how.flags = flags | O_CLOEXEC | O_NOFOLLOW;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
@@ -31,6 +38,14 @@ Result<UniqueFd> open_beneath(int directory, const std::string& relative, std::u
   const bool unsafe = error_number == ELOOP || error_number == EXDEV || error_number == ENOTDIR ||
                       error_number == ENXIO;
   return unsafe ? std::move(error).as(ErrorCode::kMediumUnsafeEntry) : std::move(error);
+}
+
+Result<struct stat> status_of(int fd, const std::string& relative) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) {
+    return Error::from_errno(errno, "stat " + printable(relative));
+  }
+  return status;
 }
 
 EntryKind kind_of(mode_t mode) {
@@ -65,13 +80,17 @@ Result<UntrustedDirectory> UntrustedDirectory::open_directory(const std::string&
 }
 
 Result<OpenedFile> UntrustedDirectory::open_file(const std::string& relative) const {
-  OU_TRY(auto fd, open_beneath(fd_.get(), relative, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) {
-    return Error::from_errno(errno, "stat " + printable(relative));
+  // Opening a device or a FIFO can do something, so it is looked at first.
+  OU_TRY(const auto looked_at, open_beneath(fd_.get(), relative, O_PATH));
+  OU_TRY(const auto before, status_of(looked_at.get(), relative));
+  if (!S_ISREG(before.st_mode)) {
+    return unsafe_entry(relative, "is not a regular file");
   }
-  if (!S_ISREG(status.st_mode)) {
-    return Error(ErrorCode::kMediumUnsafeEntry, printable(relative) + " is not a regular file");
+  OU_TRY(auto fd, open_beneath(fd_.get(), relative, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  OU_TRY(const auto status, status_of(fd.get(), relative));
+  if (!S_ISREG(status.st_mode) || status.st_ino != before.st_ino ||
+      status.st_dev != before.st_dev) {
+    return unsafe_entry(relative, "was exchanged while it was opened");
   }
   return OpenedFile{std::move(fd), static_cast<std::uint64_t>(status.st_size)};
 }

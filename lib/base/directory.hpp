@@ -36,7 +36,7 @@ class UntrustedDirectory {
   /// \source openat2(2): RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV
   [[nodiscard]] Result<UntrustedDirectory> open_directory(const std::string& relative) const;
 
-  /// The regular file `relative`, read-only; a FIFO or device is never waited for.
+  /// The regular file `relative`, read-only; a FIFO or device is not even opened.
   /// \error as open_directory
   [[nodiscard]] Result<OpenedFile> open_file(const std::string& relative) const;
 

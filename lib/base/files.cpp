@@ -29,8 +29,10 @@ Result<Bytes> read_to_end(int fd, std::uint64_t limit_bytes) {
   Bytes bytes;
   for (;;) {
     const std::size_t start = bytes.size();
-    const auto want = static_cast<std::size_t>(
-        std::min<std::uint64_t>(kReadPieceBytes, limit_bytes + 1 - start));
+    // One byte more than allowed shows that there is more; bytes.size() never exceeds the limit
+    // here.
+    const std::uint64_t left = limit_bytes - start;
+    const auto want = left < kReadPieceBytes ? static_cast<std::size_t>(left) + 1 : kReadPieceBytes;
     bytes.resize(start + want);
     const ssize_t got = ::read(fd, bytes.data() + start, want);
     if (got < 0 && errno == EINTR) {
@@ -59,8 +61,8 @@ Result<Bytes> read_file(const std::filesystem::path& path, std::uint64_t limit_b
 Result<std::size_t> read_at(int fd, std::span<std::uint8_t> buffer, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < buffer.size()) {
-    const ssize_t got = ::pread(fd, buffer.data() + done, buffer.size() - done,
-                                static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(fd, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) {
       continue;
     }
@@ -100,7 +102,10 @@ Status sync_directory(const std::filesystem::path& path) {
 Status write_file_durably(const std::filesystem::path& path, ByteView bytes, unsigned mode) {
   auto temporary = path;
   temporary += ".new";
-  OU_TRY(UniqueFd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode));
+  // What an earlier attempt left behind goes, link or file: it is neither followed nor reused,
+  // since it may have another mode. If it cannot go, O_EXCL says so.
+  static_cast<void>(::unlink(temporary.c_str()));
+  OU_TRY(UniqueFd fd, open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
   auto written = write_all(fd.get(), bytes);
   if (written && ::fsync(fd.get()) != 0) {
     written = Error::from_errno(errno, "sync");
@@ -117,10 +122,16 @@ Status write_file_durably(const std::filesystem::path& path, ByteView bytes, uns
 }
 
 Status remove_file_durably(const std::filesystem::path& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+  const bool removed = ::unlink(path.c_str()) == 0;
+  if (!removed && errno != ENOENT) {
     return io_error("remove", path);
   }
-  return sync_directory(path.parent_path());
+  // Also when it was gone before: an earlier attempt may have failed at just this.
+  auto synced = sync_directory(path.parent_path());
+  if (!removed && !synced && synced.error().code() == ErrorCode::kNotFound) {
+    return ok();
+  }
+  return synced;
 }
 
 }  // namespace base

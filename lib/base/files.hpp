@@ -29,7 +29,8 @@ Result<std::size_t> read_at(int fd, std::span<std::uint8_t> buffer, std::uint64_
 Status write_all(int fd, ByteView bytes);
 
 /// Replaces `path` so that after a power cut it holds either the old bytes or the new: a temporary
-/// file beside it, fsync, rename, fsync of the directory. \error kNoSpace, kPermission, kIo
+/// file beside it (`path`.new), fsync, rename, fsync of the directory. Symbolic links at either
+/// name are replaced, not followed. \error kNoSpace, kPermission, kIo
 Status write_file_durably(const std::filesystem::path& path, ByteView bytes, unsigned mode = 0600);
 
 /// Removes `path` if it is there and syncs its directory. \error kPermission, kIo

@@ -100,6 +100,10 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
                                                 " bytes of JSON; at most " +
                                                 std::to_string(limits.max_bytes) + " are allowed");
   }
+  const std::size_t nul = text.find('\0');  // the parser takes it for the end of the text
+  if (nul != std::string_view::npos) {
+    return Error(ErrorCode::kManifestSyntax, "not valid JSON at byte " + std::to_string(nul + 1));
+  }
   LimitCheck check(limits);
   if (!Json::sax_parse(text, &check)) {
     return check.failure.value_or(Error(ErrorCode::kManifestSyntax, "not valid JSON"));

@@ -43,11 +43,13 @@ TEST_CASE("engine replies: only an engine that is known to stream is trusted wit
 
 TEST_CASE("engine replies: an image has its ID, names and layers") {
   const auto image =
-      read_image(R"({"Id":")" + kDigest + R"(","RepoTags":["a:1","b:2"],"RootFS":{"Layers":[")" +
+      read_image(R"({"Id":")" + kDigest +
+                 R"(","RepoTags":["a:1","b:2"],"RepoDigests":["c@d"],"RootFS":{"Layers":[")" +
                  kDigest + R"("]}})");
   REQUIRE(image);
   CHECK(image->id.text() == kDigest);
   CHECK(image->tags == std::vector<std::string>{"a:1", "b:2"});
+  CHECK(image->digests == std::vector<std::string>{"c@d"});
   CHECK(image->diff_ids.size() == 1);
   const auto bare = read_image(R"({"Id":")" + kDigest + R"(","RepoTags":null,"RootFS":null})");
   REQUIRE(bare);

@@ -42,7 +42,7 @@ class FakeEngine final : public Engine {
     if (names.empty() || reference != bundle_.image().id.text()) {
       return std::optional<EngineImage>();
     }
-    return std::optional(EngineImage{bundle_.image().id, {}, diff_ids});
+    return std::optional(EngineImage{bundle_.image().id, {}, diff_ids, {}});
   }
   base::Status pull(const std::string& reference, std::chrono::seconds /*stall_timeout*/,
                     const std::function<bool()>& alive, std::stop_token stop) override {

@@ -1,0 +1,54 @@
+// A device in memory with the agent's own memory on a real file system, and a bundle for it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "support/bundle_builder.hpp"
+#include "support/fake_device.hpp"
+#include "update_run.hpp"
+#include "update_session.hpp"
+
+namespace support {
+
+/// A signed bundle with services s0 and s1, an image of one layer each, and volume "data".
+struct SignedBundle {
+  explicit SignedBundle(std::uint64_t sequence = 5);
+  /// Writes the manifest again, after a change.
+  void sign() const { write_manifest(built, {&key}); }
+  [[nodiscard]] bundle::Trust trust() const { return trust_in({&key}); }
+  [[nodiscard]] const oci::Digest& image(std::size_t service) const {
+    return built.manifest.release.services.at(service).image;
+  }
+  /// As a medium holds it.
+  [[nodiscard]] base::UntrustedDirectory open() const;
+
+  Scratch medium;
+  bundle::SecretKey key;
+  BuiltBundle built;
+};
+
+struct UpdateBench {
+  explicit UpdateBench(const SignedBundle& bundle);
+
+  /// What the daemon does when it starts: goes on with what the journal names.
+  /// \return nothing when there is nothing to go on with
+  std::optional<agent::record::RunOutcome> start(std::stop_token stop = {});
+  /// What it does with the medium.
+  agent::record::RunOutcome take_medium(std::stop_token stop = {});
+  /// The medium does not come back.
+  std::optional<agent::record::RunOutcome> give_up_waiting();
+  [[nodiscard]] std::optional<agent::record::JournalEntry> journal_entry() const;
+  [[nodiscard]] agent::record::Ledger ledger() const;
+
+  const SignedBundle* medium;  // what is in the port
+  FakeDevice device;
+  agent::Config config;
+  agent::record::Journal journal;
+
+ private:
+  template <typename Work>
+  auto with_device(Work work);
+};
+
+}  // namespace support

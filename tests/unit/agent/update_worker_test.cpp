@@ -1,0 +1,75 @@
+#include "update_worker.hpp"
+
+#include <catch2/catch.hpp>
+#include <future>
+
+#include "support/update_bench.hpp"
+
+namespace {
+
+using support::Behaviour;
+using support::SignedBundle;
+using support::UpdateBench;
+
+/// No medium is ever there.
+class NoMounter final : public agent::media::Mounter {
+ public:
+  base::Result<std::vector<agent::media::Volume>> probe(const agent::media::Medium&) override {
+    return base::Error(base::ErrorCode::kMediumGone, "there is none");
+  }
+  base::Result<std::set<dev_t>> system_disks() override { return std::set<dev_t>{}; }
+  base::Result<std::unique_ptr<agent::media::Mount>> mount(const agent::media::Volume&,
+                                                           agent::media::Access) override {
+    return base::Error(base::ErrorCode::kMediumGone, "there is none");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("update worker: an update that cannot be brought to its end yet is tried again") {
+  const SignedBundle bundle;
+  UpdateBench bench(bundle);
+  auto& faults = bench.device.faults;
+  bench.device.engine.behaviours[bundle.image(0)] = Behaviour::kCrashes;
+  faults.on_call = [](const std::string& call) {
+    if (call == "progress.phase going back to the previous release") {
+      throw support::PowerCut();
+    }
+  };
+  REQUIRE_THROWS_AS(bench.take_medium(), support::PowerCut);
+  REQUIRE(bench.journal_entry()->phase == agent::record::Phase::kReverting);
+  bench.device.reboot();
+
+  // systemd does not answer the first three times.
+  std::promise<void> reverted;
+  faults.on_call = [&, refusals = 0](const std::string& call) mutable {
+    if (call == "services.stop supervisor.timer" && ++refusals <= 3) {
+      faults.fail_this_call();
+    } else if (call == "progress.phase reverted") {
+      reverted.set_value();
+    }
+  };
+  auto ledger = bench.ledger();
+  agent::Device world{bench.config,
+                      bench.device.engine,
+                      bench.device.supervisor.database,
+                      bench.device.supervisor,
+                      bench.device.supervisor,
+                      bench.journal,
+                      ledger,
+                      bench.device.progress,
+                      bench.device.waiter};
+  NoMounter mounter;
+  const agent::record::OutcomeStore outcomes(bench.config.state_dir);
+  agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
+  REQUIRE(worker.start());
+  REQUIRE(reverted.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+  worker.stop();
+  CHECK_FALSE(bench.journal_entry());
+  CHECK(bench.device.running_images().at("s0") == support::digest_of("s0"));
+  CHECK(bench.device.waiter.now() >= std::chrono::seconds(180));
+  const auto last = outcomes.last();
+  REQUIRE(last);
+  REQUIRE(*last);
+  CHECK_THAT(**last, Catch::Contains("reverted"));
+}
