@@ -194,6 +194,7 @@ base::Result<Config> load_config(const std::optional<std::filesystem::path>& fil
   config.registry_port =
       static_cast<std::uint16_t>(options.number("REGISTRY_PORT", 0, 0, UINT16_MAX));
   config.media_kinds = options.list("MEDIA", "usb,sd", {"usb", "sd", "loop"});
+  config.loop_files = options.text("LOOP_FILES", "");
   config.file_systems = options.list("FILESYSTEMS", "vfat,exfat,ext4", {"vfat", "exfat", "ext4"});
   config.write_results = options.boolean("RESULTS", true);
   const auto seconds = [&options](const char* name, std::int64_t fallback) {

@@ -31,6 +31,7 @@ struct Config {
 
   // What may be taken
   std::vector<std::string> media_kinds;   // MEDIA: usb, sd, loop
+  std::string loop_files;                 // LOOP_FILES: see media::MediaPolicy
   std::vector<std::string> file_systems;  // FILESYSTEMS: vfat, exfat, ext4
   bool write_results = true;              // RESULTS
 

@@ -96,6 +96,7 @@ media::MediaPolicy media_policy(const Config& config) {
     }
   }
   policy.file_systems.insert(config.file_systems.begin(), config.file_systems.end());
+  policy.loop_files = config.loop_files;
   return policy;
 }
 
@@ -162,7 +163,7 @@ Exit run_command(const Config& config) {
   if (!ledger) {
     return fail(ledger.error(), false, Exit::kFailed);
   }
-  auto mounter = platform::LibmountMounter::create(config.runtime_dir, config.host_root);
+  auto mounter = platform::LibmountMounter::create(config.runtime_dir / "media", config.host_root);
   auto watcher = platform::UdevMediaWatcher::create();
   if (!mounter || !watcher) {
     return fail(mounter ? watcher.error() : mounter.error(), false, Exit::kFailed);

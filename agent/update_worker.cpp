@@ -82,6 +82,9 @@ class UpdateWorker::State {
   }
 
   void post(MediaEvent event) {
+    if (event.kind == MediaEvent::Kind::kAppeared && media::is_ignored(event.medium, policy_)) {
+      return;
+    }
     const std::lock_guard lock(mutex_);
     if (event.kind == MediaEvent::Kind::kAppeared) {
       base::log::info("medium " + event.medium.disk.name + " is there");
@@ -209,8 +212,13 @@ class UpdateWorker::State {
     return medium.has_value();
   }
 
-  /// A medium that is not even looked at: said on the device, and not on the medium.
+  /// A medium that is not even looked at: said on the device, and not on the medium. The system's
+  /// own disk can look like a medium; it is there at each start and nobody has plugged it in.
   void refuse_medium(const Medium& medium, Error why) {
+    if (why.code() == ErrorCode::kMediumSystemDisk) {
+      base::log::info("medium " + medium.disk.name + " is not used: " + why.message());
+      return;
+    }
     base::log::warning("medium " + medium.disk.name + " is not used: " + why.message());
     RunOutcome outcome{.result = RunResult::kRefused, .error = std::move(why)};
     if (const auto identity = read_identity(device_.config.config_json())) {

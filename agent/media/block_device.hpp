@@ -27,7 +27,7 @@ struct BlockDevice {
 struct Medium {
   BlockDevice disk;
   DeviceKind kind = DeviceKind::kOther;
-  std::string serial;  // of the device, if it has one; printable
+  std::string serial;  // of the device, if it has one; of a loop device its file; printable
   std::vector<BlockDevice> partitions;
 };
 

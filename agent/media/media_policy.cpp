@@ -100,6 +100,11 @@ base::Status check_volume(const Volume& volume) {
 
 }  // namespace
 
+bool is_ignored(const Medium& medium, const MediaPolicy& policy) {
+  return medium.kind == DeviceKind::kLoop && !policy.loop_files.empty() &&
+         !medium.serial.starts_with(policy.loop_files + "/");
+}
+
 base::Result<std::vector<Volume>> check_medium(const Medium& medium,
                                                const std::vector<Volume>& volumes,
                                                const std::set<dev_t>& system_disks,

@@ -23,7 +23,11 @@ struct Volume {
 struct MediaPolicy {
   std::set<DeviceKind> kinds;
   std::set<std::string> file_systems;
+  std::string loop_files;  // directory of the files whose loop devices are media; empty: all
 };
+
+/// A loop device of somebody else: as if it were not there.
+bool is_ignored(const Medium& medium, const MediaPolicy& policy);
 
 /// Checks kind, system disk, labels and boot flags; says which volumes may be mounted.
 /// \param system_disks numbers of the disks that carry /, /mnt/boot, /mnt/data, /mnt/state, the

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <climits>
 #include <limits>
 #include <string_view>
 
@@ -97,7 +98,7 @@ DeviceKind kind_of(const fs::path& path) {
   return DeviceKind::kOther;
 }
 
-/// Of the card, or of the USB device that the disk hangs on.
+/// Of the card, or of the USB device that the disk hangs on; the file behind a loop device.
 std::string serial_of(const fs::path& path, DeviceKind kind) {
   std::optional<std::string> serial;
   if (kind == DeviceKind::kSd) {
@@ -109,6 +110,9 @@ std::string serial_of(const fs::path& path, DeviceKind kind) {
       serial = attribute(up / "serial");
       break;
     }
+  }
+  if (kind == DeviceKind::kLoop) {
+    return base::printable(attribute(path / "loop/backing_file").value_or(""), PATH_MAX);
   }
   return base::printable(serial.value_or(""), kMaxSerialBytes);
 }

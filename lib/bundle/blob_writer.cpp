@@ -17,7 +17,6 @@ using base::ByteView;
 using base::Error;
 using base::ErrorCode;
 
-constexpr std::size_t kReadBytes = std::size_t{256} * 1024;
 constexpr std::size_t kSniffBytes = 16;
 
 /// A file under a temporary name that is removed unless it is kept under its digest.

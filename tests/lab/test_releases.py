@@ -1,5 +1,6 @@
 """From one release to the next, and back when it does not work."""
 from ou_lab.engine import wait_until
+from ou_lab.releases import copy_bundle
 
 
 def assert_tidy(device):
@@ -119,12 +120,15 @@ def test_an_update_lock_is_waited_for(device, factory, stick):
     assert device.wait_for_outcome()["result"] == "updated"
 
 
-def test_install_by_hand_and_dry_run(device, factory):
+def test_install_by_hand_and_dry_run(device, factory, directory):
     two = factory.two()
     before = device.fingerprint()
     plan = device.command("install", two.bundle, "--dry-run")
     assert plan.returncode == 0 and "Would install" in plan.stdout, plan
     assert device.fingerprint() == before
     assert device.install(two.bundle)["result"] == "updated"
-    assert device.install(two.bundle.parent)["result"] in ("up-to-date", "updated")
-    assert device.status()["running"]["release"] != factory.one().commit
+    medium = directory / "medium"  # a mounted medium, as far as the agent can tell
+    medium.mkdir()
+    copy_bundle(two, medium)
+    assert device.install(medium)["result"] == "up-to-date"
+    assert device.status()["running"]["release"] == two.commit

@@ -145,7 +145,7 @@ class LabDevice:
 
     def environment(self) -> dict[str, str]:
         options = {"HOST_ROOT": self.host, "STATE_DIR": self.state, "RUNTIME_DIR": self.directory / "run",
-                   "TRUST": self.trust, "MEDIA": "loop", "ENGINE_SOCKET": self.engine.socket_path,
+                   "TRUST": self.trust, "MEDIA": "loop", "LOOP_FILES": self.directory.parent, "ENGINE_SOCKET": self.engine.socket_path,
                    "ENGINE_ROOT": self.engine.data_root, "SUPERVISOR_ADDRESS": f"http://127.0.0.1:{self.port}",
                    "DBUS_ADDRESS": self.bus, "APPLY_SECONDS": "60", "STALL_SECONDS": "60", **self.options}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OFFLINE_UPDATER_")}

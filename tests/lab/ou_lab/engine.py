@@ -141,7 +141,3 @@ class Engine:
             target = line.split()[1]
             if target.startswith(str(self.directory) + "/"):
                 subprocess.run(["umount", "-l", target], check=False)
-
-
-def docker_daemon_files_left(directory: Path) -> bool:
-    return any(os.scandir(directory)) if directory.exists() else False

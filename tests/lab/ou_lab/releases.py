@@ -86,16 +86,16 @@ class Factory:
         return path
 
     def release(self, name: str, sequence: int, archives: dict[str, Path], options: tuple = (),
-                key: Path | None = None, fleet: str = FLEET, compose: str | None = None) -> Release:
+                key: Path | None = None, fleet: str = FLEET, device_type: str = DEVICE_TYPE) -> Release:
         bundle = self.directory / "bundles" / f"{name}.bundle"
         if not bundle.exists():
             bundle.parent.mkdir(exist_ok=True)
             compose_file = bundle.with_suffix(".yml")
-            compose_file.write_text(compose or COMPOSE.format(version=name))
+            compose_file.write_text(COMPOSE.format(version=name))
             sources = [word for service, archive in archives.items()
                        for word in ("--image", f"{service}=docker-archive:{archive}")]
             run_tool("create", "--output", bundle, "--sign-key", key or self.key, "--fleet-uuid", fleet, "--device-type",
-                     DEVICE_TYPE, "--sequence", str(sequence), "--compose", compose_file, "--name", name, "--level", "3",
+                     device_type, "--sequence", str(sequence), "--compose", compose_file, "--name", name, "--level", "3",
                      "--confirm-seconds", "3", *sources, *options, env={"SOURCE_DATE_EPOCH": "1600000000"})
         return Release(name, bundle, archives)
 
@@ -118,9 +118,6 @@ class Factory:
 
     def unhealthy(self) -> Release:
         return self.release("unhealthy", 4, self.archives("unhealthy", FOREVER, ["/bin/false"]))
-
-    def four(self) -> Release:
-        return self.release("four", 5, self.archives("four"))
 
 
 def run_tool(*words: str | Path, env: dict[str, str] | None = None) -> str:

@@ -45,6 +45,7 @@ const Variables kEveryOption{{"HOST_ROOT", "/host"},
                              {"SUPERVISOR_TIMER", "s.timer"},
                              {"REGISTRY_PORT", "65535"},
                              {"MEDIA", "loop,usb"},
+                             {"LOOP_FILES", "/loops"},
                              {"FILESYSTEMS", "ext4"},
                              {"RESULTS", "false"},
                              {"WAIT_FOR_MEDIUM_SECONDS", "1"},
@@ -68,6 +69,7 @@ void check_every_option(const Config& config) {
   CHECK(config.trust_file == "/trust");
   CHECK(config.engine_socket == "/engine.sock");
   CHECK(config.engine_root == "/engine");
+  CHECK(config.loop_files == "/loops");
   CHECK(config.supervisor_address == "http://127.0.0.1:1");
   CHECK(config.dbus_address == "unix:path=/bus");
   CHECK(config.supervisor_unit == "s.service");

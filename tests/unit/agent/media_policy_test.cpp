@@ -65,6 +65,21 @@ TEST_CASE("media policy: refuses a kind that is not allowed and names those that
   CHECK_THAT(result.error().what(), Catch::Contains("kind loop") && Catch::Contains("usb, sd"));
 }
 
+TEST_CASE("media policy: other people's loop devices are as if they were not there") {
+  auto medium = stick();
+  auto only_some = policy();
+  only_some.loop_files = "/lab";
+  CHECK_FALSE(agent::media::is_ignored(medium, only_some));  // a USB stick is no loop device
+  medium.kind = DeviceKind::kLoop;
+  medium.serial = "/lab/stick.img";
+  CHECK_FALSE(agent::media::is_ignored(medium, only_some));
+  for (const auto* file : {"/laboratory/stick.img", "/home/lab/stick.img", ""}) {
+    medium.serial = file;
+    CHECK(agent::media::is_ignored(medium, only_some));
+    CHECK_FALSE(agent::media::is_ignored(medium, policy()));
+  }
+}
+
 TEST_CASE("media policy: refuses the labels of the device's own system in any case of letters") {
   for (const auto* label :
        {"resin-boot", "RESIN-BOOT", "resin-rootA", "balena-efi", "flash-data"}) {

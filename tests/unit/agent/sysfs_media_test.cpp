@@ -96,6 +96,7 @@ TEST_CASE("sysfs media: a loop device counts only while it has a file behind it"
   const auto loop = sys.media().read("loop0");
   REQUIRE(loop);
   CHECK(loop->medium.kind == DeviceKind::kLoop);
+  CHECK(loop->medium.serial == "/tmp/a.img");
 }
 
 TEST_CASE("sysfs media: other disks, empty drives and damaged numbers are no media") {
