@@ -21,6 +21,8 @@ using record::RunOutcome;
 using record::RunResult;
 
 constexpr std::chrono::seconds kLockPoll{2};
+constexpr std::chrono::seconds kEnginePoll{1};
+constexpr int kMaxEngineLosses = 5;  // in one pull: an engine that this many times dies of it
 
 install::SupervisorAccess supervisor_access(Device& device) {
   return {.engine = device.engine,
@@ -70,8 +72,7 @@ RunOutcome interrupted(const JournalEntry& entry, Error error) {
 
 /// Sets the names of the release that runs, and removes our own tags, the loopback references that
 /// a broken-off pull left, and the names that only the other release had.
-base::Status tidy_names(Device& device, const JournalEntry& entry,
-                        const std::vector<ReleaseSwitch::ServiceImage>& running,
+base::Status tidy_names(Device& device, const std::vector<ReleaseSwitch::ServiceImage>& running,
                         const std::vector<ReleaseSwitch::ServiceImage>& other) {
   std::set<std::string> wanted;
   for (const auto& image : running) {
@@ -91,8 +92,7 @@ base::Status tidy_names(Device& device, const JournalEntry& entry,
       }
     }
     for (const auto& digest : image.digests) {
-      if (!entry.registry_token.empty() &&
-          digest.find("/" + entry.registry_token + "/") != std::string::npos) {
+      if (install::is_loopback_reference(digest)) {
         drop.push_back(digest);
       }
     }
@@ -102,10 +102,9 @@ base::Status tidy_names(Device& device, const JournalEntry& entry,
 }
 
 /// Left-over names cost room, not correctness: reported, and the next update tidies again.
-void tidy_or_warn(Device& device, const JournalEntry& entry,
-                  const std::vector<ReleaseSwitch::ServiceImage>& running,
+void tidy_or_warn(Device& device, const std::vector<ReleaseSwitch::ServiceImage>& running,
                   const std::vector<ReleaseSwitch::ServiceImage>& other) {
-  if (const auto tidied = tidy_names(device, entry, running, other); !tidied) {
+  if (const auto tidied = tidy_names(device, running, other); !tidied) {
     base::log::warning("names of images were not tidied: " + tidied.error().message());
   }
 }
@@ -146,8 +145,20 @@ base::Result<std::unique_ptr<install::LoopbackRegistry>> start_registry(
   return registry;
 }
 
+/// An engine that was killed or restarted is back in seconds. \return whether it answers again
+bool wait_for_engine(Device& device, const std::stop_token& stop) {
+  device.progress.phase("waiting for the engine", 0);
+  const auto deadline = device.waiter.now() + device.config.stall_timeout;
+  while (device.waiter.now() < deadline && device.waiter.wait(kEnginePoll, stop)) {
+    if (device.engine.facts()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 base::Status pull(Device& device, JournalEntry& entry, const intake::VerifiedBundle& bundle,
-                  intake::MediumChunks& chunks, std::stop_token stop) {
+                  intake::MediumChunks& chunks, const std::stop_token& stop) {
   OU_CHECK(take_over_address(device, entry));
   OU_TRY(const auto registry, start_registry(entry, bundle, chunks));
   entry.registry_port = registry->address().port;
@@ -157,8 +168,22 @@ base::Status pull(Device& device, JournalEntry& entry, const intake::VerifiedBun
   for (const auto& image : bundle.manifest().images) {
     images.push_back(&image);
   }
-  auto pulled = install::pull_images(device.engine, *registry, chunks, entry.bundle, images,
-                                     device.config.stall_timeout, device.progress, std::move(stop));
+  base::Status pulled;
+  for (int losses = 0;; ++losses) {
+    pulled = install::pull_images(device.engine, *registry, chunks, entry.bundle, images,
+                                  device.config.stall_timeout, device.progress, stop);
+    const bool lost = !pulled && pulled.error().code() == ErrorCode::kEngineUnavailable;
+    if (!lost || losses == kMaxEngineLosses) {
+      break;
+    }
+    base::log::warning("the engine went away: " + pulled.error().message());
+    if (!wait_for_engine(device, stop)) {
+      break;
+    }
+  }
+  if (!pulled && stop.stop_requested()) {
+    pulled = Error(ErrorCode::kCancelled, "stopped while the engine was away");
+  }
   chunks.stop();  // connections of the engine may still wait for the medium
   return pulled;
 }
@@ -217,7 +242,7 @@ base::Status confirm(Device& device, const JournalEntry& entry, const ReleaseSwi
 }
 
 RunOutcome commit(Device& device, const JournalEntry& entry, const ReleaseSwitch& change) {
-  tidy_or_warn(device, entry, change.new_images, change.old_images);
+  tidy_or_warn(device, change.new_images, change.old_images);
   auto status =
       device.ledger.installed(entry.bundle, entry.fleet_uuid, entry.sequence, clock_now());
   if (status) {
@@ -251,7 +276,7 @@ RunOutcome revert(Device& device, const JournalEntry& entry, const ReleaseSwitch
     why = Error(ErrorCode::kRollbackFailed,
                 back.error().message() + "; it had gone back because: " + why.message());
   }
-  tidy_or_warn(device, entry, change.old_images, change.new_images);
+  tidy_or_warn(device, change.old_images, change.new_images);
   base::Status status;
   if (why.code() != ErrorCode::kUpdateLocked) {  // a lock says nothing about the bundle
     status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why);
@@ -269,7 +294,7 @@ RunOutcome revert(Device& device, const JournalEntry& entry, const ReleaseSwitch
 RunOutcome give_up(Device& device, const JournalEntry& entry,
                    const std::vector<ReleaseSwitch::ServiceImage>& running,
                    const std::vector<ReleaseSwitch::ServiceImage>& other, Error why) {
-  tidy_or_warn(device, entry, running, other);
+  tidy_or_warn(device, running, other);
   if (auto status = device.journal.clear(); !status) {
     return interrupted(entry, std::move(status).error());
   }

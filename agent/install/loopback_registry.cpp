@@ -288,6 +288,20 @@ const RegistryAddress& LoopbackRegistry::address() const {
   return state_->address;
 }
 
+bool is_loopback_reference(std::string_view reference) {
+  constexpr std::string_view kHost = "127.0.0.1:";
+  const auto slash = reference.find('/');
+  if (!reference.starts_with(kHost) || slash == std::string_view::npos) {
+    return false;
+  }
+  const auto port = reference.substr(kHost.size(), slash - kHost.size());
+  const auto path = reference.substr(slash + 1);
+  const auto end = path.find('/');
+  const auto token = base::from_hex(path.substr(0, end));
+  return !port.empty() && port.find_first_not_of("0123456789") == std::string_view::npos &&
+         end != std::string_view::npos && token && token->size() == kTokenBytes;
+}
+
 std::string LoopbackRegistry::reference(const bundle::Image& image) const {
   return "127.0.0.1:" + std::to_string(state_->address.port) + "/" + state_->address.token + "/" +
          image.id.hex() + "@" + state_->content.manifest_of(image.id).text();

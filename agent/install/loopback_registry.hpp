@@ -6,6 +6,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "base/result.hpp"
 #include "bundle/chunks.hpp"
@@ -19,6 +20,10 @@ struct RegistryAddress {
   std::uint16_t port = 0;  // 0: any free one
   std::string token;       // 32 hexadecimal digits, the first path element of every repository name
 };
+
+/// Whether `reference` is one that a registry of this program gave to an engine:
+/// "127.0.0.1:PORT/TOKEN/...".
+bool is_loopback_reference(std::string_view reference);
 
 /// Serves layers uncompressed under their diff IDs, and for each image the manifest of
 /// oci::served_manifest(), both by digest. Blobs block while the medium is away. One thread per

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,9 @@ os.environ.setdefault("OU_LAB_BIG_BYTES", str(60 << 20))
 from ou_lab.device import BUILD, LabDevice  # noqa: E402
 from ou_lab.media import Stick  # noqa: E402
 from ou_lab.releases import Factory  # noqa: E402
+
+# Ended from outside, a test still stops what it has started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 @pytest.fixture(scope="session")

@@ -134,8 +134,23 @@ def test_the_engine_is_killed_while_it_pulls(device, factory, stick):
     device.run_agent()
     wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.002)
     device.engine.kill()
+    wait_until("the agent to notice", lambda: device.doing() == "waiting for the engine", 30)
+    device.engine.start()
     outcome = device.wait_for_outcome()
-    assert outcome["result"] in ("failed", "refused"), outcome
+    assert outcome["result"] == "updated", outcome
+    assert_consistent(device, factory, two)
+
+
+def test_an_engine_that_stays_away_fails_the_update_and_the_next_one_works(device, factory, stick):
+    two = factory.two()
+    device.options["STALL_SECONDS"] = "3"
+    medium = stick(two.bundle)
+    medium.insert()
+    device.run_agent()
+    wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.002)
+    device.engine.kill()
+    outcome = device.wait_for_outcome()
+    assert (outcome["result"], outcome["error"]["name"]) == ("failed", "engine-unavailable"), outcome
     device.engine.start()
     wait_until("release 1 to run again", lambda: running(device, factory.one().manifest["service_images"]), 60)
     medium.eject()

@@ -127,6 +127,10 @@ base::Status FakeEngine::pull(const std::string& reference, std::chrono::seconds
   if (during_pull) {
     during_pull();
   }
+  if (lost_pulls > 0) {
+    --lost_pulls;
+    return broken(ErrorCode::kEngineUnavailable);
+  }
   const auto colon = reference.find(':');
   const auto slash = reference.find('/');
   const auto at = reference.find('@');

@@ -94,6 +94,7 @@ class FakeEngine final : public agent::install::Engine {
   std::vector<agent::install::EngineContainer> running;
   std::map<oci::Digest, Behaviour> behaviours;
   std::function<void()> during_pull;  // called when a pull begins
+  int lost_pulls = 0;                 // that many pulls end with the engine gone
   bool away = false;                  // does not answer containers()
 
  private:

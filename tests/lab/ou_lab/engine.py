@@ -4,6 +4,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -121,6 +122,15 @@ class Engine:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        # dockerd takes a containerd that it finds for its own; this one has lost its parent. It is ended as a service
+        # manager ends what a service leaves behind: by the process id that it wrote.
+        left = self.directory / "exec/containerd/containerd.pid"
+        if left.exists():
+            try:
+                os.kill(int(left.read_text()), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            left.unlink()
 
     def stop(self) -> None:
         if self._process is None:

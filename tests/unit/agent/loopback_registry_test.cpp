@@ -29,6 +29,19 @@ bool has_errors_body(const support::HttpReply& reply) {
 
 }  // namespace
 
+TEST_CASE("loopback registry: knows its own references again") {
+  const std::string token(32, 'a');
+  using agent::install::is_loopback_reference;
+  CHECK(is_loopback_reference("127.0.0.1:4711/" + token + "/0123@sha256:ff"));
+  for (const std::string& other :
+       {"127.0.0.1:4711/" + token, "127.0.0.1:/" + token + "/x", "127.0.0.1/" + token + "/x",
+        std::string("127.0.0.1:5000/app/web@sha256:ff"), "127.0.0.1:47a/" + token + "/x",
+        "10.0.0.1:4711/" + token + "/x", std::string("127.0.0.1:"), std::string()}) {
+    CAPTURE(other);
+    CHECK_FALSE(is_loopback_reference(other));
+  }
+}
+
 TEST_CASE("loopback registry: answers the version check") {
   const auto bundle = two_layer_bundle();
   const RunningRegistry running(bundle);

@@ -137,6 +137,29 @@ TEST_CASE("update run: a pull that the engine refuses takes back what came befor
   check_as_before(bench);
 }
 
+TEST_CASE("update run: an engine that goes away during a pull is waited for") {
+  const SignedBundle bundle;
+  UpdateBench bench(bundle);
+  SECTION("it comes back") {
+    bench.device.engine.lost_pulls = 2;
+    CHECK(bench.take_medium().result == RunResult::kUpdated);
+    check_updated(bench);
+  }
+  SECTION("it goes away each time") {
+    bench.device.engine.lost_pulls = 1000;
+    check_error(bench.take_medium(), RunResult::kFailed, ErrorCode::kEngineUnavailable);
+    check_as_before(bench);
+  }
+  SECTION("the agent is stopped meanwhile") {
+    bench.device.engine.lost_pulls = 1000;
+    std::stop_source stop;
+    bench.device.engine.during_pull = [&] { stop.request_stop(); };
+    check_error(bench.take_medium(stop.get_token()), RunResult::kInterrupted,
+                ErrorCode::kCancelled);
+    CHECK(bench.journal_entry());
+  }
+}
+
 TEST_CASE("update run: a stop during the pull leaves the journal, and the next start goes on") {
   const SignedBundle bundle;
   UpdateBench bench(bundle);
