@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ou_lab.device import BUILD
 from ou_lab.media import Stick
 from ou_lab.releases import copy_bundle, run_tool
 
@@ -220,20 +221,70 @@ def test_media_that_are_not_for_bundles(device, factory, directory, stick):
     assert device.fingerprint() == before
 
 
-def test_too_little_space(device, factory, directory):
-    """The plan's arithmetic against a file system that is really too small."""
-    small = directory / "small.img"
-    mount = directory / "small"
-    mount.mkdir()
-    with open(small, "wb") as file:
-        file.truncate(16 << 20)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", small], check=True)
-    subprocess.run(["mount", "-o", "loop", small, mount], check=True)
-    try:
-        device.options["ENGINE_ROOT"] = str(mount)
-        before = device.fingerprint()
-        outcome = device.install(factory.two().bundle)
-        assert (outcome["result"], outcome["error"]["name"]) == ("refused", "not-enough-space"), outcome
-        assert device.fingerprint() == before
-    finally:
+@pytest.fixture
+def small_file_system(directory):
+    """Makes an ext4 file system for the engine to live on; unmounts it at the end."""
+    mounted = []
+
+    def make(size_bytes: int, *options: str) -> Path:
+        image, mount = directory / "small.img", directory / "small"
+        mount.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(size_bytes)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+        mounted.append(mount)
+        return mount
+
+    yield make
+    for mount in mounted:
         subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.parametrize("size_mib, options, expected", [(16, (), "not-enough-space"),
+                                                         (400, ("-N", "16"), "not-enough-inodes")])
+def test_too_little_room(device, factory, small_file_system, size_mib, options, expected):
+    """The plan's arithmetic against a file system that is really too small."""
+    device.options["ENGINE_ROOT"] = str(small_file_system(size_mib << 20, *options))
+    before = device.fingerprint()
+    outcome = device.install(factory.two().bundle)
+    assert (outcome["result"], outcome["error"]["name"]) == ("refused", expected), outcome
+    assert device.fingerprint() == before
+
+
+@pytest.fixture
+def lying_medium(directory):
+    """Shows a directory through a file system that answers truly only so many times; see tests/support/faultfs."""
+    mounted = []
+
+    def make(source: Path, honest_reads: int) -> Path:
+        mount = directory / f"lying{len(mounted)}"
+        mount.mkdir()
+        subprocess.run([BUILD / "tests/support/faultfs/faultfs", source, mount, str(honest_reads)], check=True)
+        mounted.append(mount)
+        return mount
+
+    yield make
+    for mount in mounted:
+        subprocess.run(["fusermount3", "-u", mount], check=True)
+
+
+def test_a_medium_that_answers_differently_the_second_time(device, factory, lying_medium):
+    """Every piece of it is read once: what was verified is what is used, so the lies are never heard."""
+    two = factory.two()
+    outcome = device.install(lying_medium(two.bundle.parent, 1) / two.bundle.name)
+    assert outcome["result"] == "updated", outcome
+    assert {service: container["Image"] for service, container in device.containers().items()} == \
+        two.manifest["service_images"]
+
+
+def test_a_medium_that_lies_when_it_is_looked_at_again(device, factory, lying_medium):
+    """Nothing is taken over from an earlier look: the manifest is verified again, in the bytes that are used."""
+    two = factory.two()
+    medium = lying_medium(two.bundle.parent, 1)
+    plan = device.command("install", medium / two.bundle.name, "--dry-run")  # has read the manifest
+    assert plan.returncode == 0, plan
+    before = device.fingerprint()
+    outcome = device.install(medium / two.bundle.name)
+    assert (outcome["result"], outcome["error"]["name"]) == ("refused", "signature-malformed"), outcome
+    assert device.fingerprint() == before

@@ -127,6 +127,36 @@ def test_a_medium_that_never_comes_back_leaves_the_device_as_it_was(device, fact
     assert device.phase() is None
 
 
+def test_the_medium_is_pulled_as_soon_as_it_is_there(device, factory, stick):
+    """While it is looked at, mounted, or verified: nothing begins, and the next time works."""
+    two = factory.two()
+    medium = stick(two.bundle)
+    device.run_agent()
+    log = device.directory / "agent.log"
+    for count in (1, 2):
+        medium.insert()
+        wait_until("the agent to see it", lambda: log.read_text().count("is there") >= count, 20, 0.001)
+        medium.pull()
+        wait_until("the agent to see it go", lambda: log.read_text().count("is gone") >= count, 20)
+    wait_until("nothing to be under way", lambda: device.phase() is None, 60)
+    medium.insert()
+    outcome = wait_until("the update", lambda: [o for o in device.outcomes() if o["result"] == "updated"], 120)[0]
+    assert outcome["from"] == factory.one().commit
+    assert all(o["result"] in ("refused", "failed") for o in device.outcomes()[:-1]), device.outcomes()
+    assert_consistent(device, factory, two)
+
+
+def test_the_medium_is_pulled_when_it_is_no_longer_needed(device, factory, stick):
+    two = factory.two()
+    medium = stick(two.bundle)
+    medium.insert()
+    device.run_agent()
+    wait_until("watching to begin", lambda: device.phase() == "confirming", 120, 0.01)
+    medium.pull()
+    assert device.wait_for_outcome()["result"] == "updated"
+    assert_consistent(device, factory, two)
+
+
 def test_the_engine_is_killed_while_it_pulls(device, factory, stick):
     two = factory.two()
     medium = stick(two.bundle)
