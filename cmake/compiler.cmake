@@ -14,41 +14,59 @@ if(OU_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${OU_CCACHE})
 endif()
 
+# ou_warnings is for tests, which are compiled without optimisation: that takes half the time, and what
+# they test is optimised. ou_options adds the hardening that needs optimisation.
+add_library(ou_warnings INTERFACE)
 add_library(ou_options INTERFACE)
-target_compile_options(ou_options INTERFACE
+target_link_libraries(ou_options INTERFACE ou_warnings)
+target_compile_options(ou_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
   -Woverloaded-virtual -Wold-style-cast -Wcast-align -Wformat=2 -Wimplicit-fallthrough -Wundef
   # Designated initializers leave the rest at their defaults on purpose; strftime takes its format.
   -Wno-missing-field-initializers -Wno-format-nonliteral
   -fstack-protector-strong)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  target_compile_options(ou_options INTERFACE -Wduplicated-cond -Wlogical-op -Wuseless-cast)
+  target_compile_options(ou_warnings INTERFACE -Wduplicated-cond -Wlogical-op -Wuseless-cast)
 endif()
 if(OU_SANITIZE)
-  target_compile_options(ou_options INTERFACE -fsanitize=${OU_SANITIZE} -fno-omit-frame-pointer
+  target_compile_options(ou_warnings INTERFACE -fsanitize=${OU_SANITIZE} -fno-omit-frame-pointer
                                               -fno-sanitize-recover=all)
-  target_link_options(ou_options INTERFACE -fsanitize=${OU_SANITIZE})
+  target_link_options(ou_warnings INTERFACE -fsanitize=${OU_SANITIZE})
   if(OU_SANITIZE MATCHES thread AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(ou_options INTERFACE -Wno-tsan)  # about fences in Asio, which it does not follow
+    target_compile_options(ou_warnings INTERFACE -Wno-tsan)  # about fences in Asio, which it does not follow
   endif()
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   target_compile_options(ou_options INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
 if(OU_COVERAGE)
-  target_compile_options(ou_options INTERFACE --coverage)
-  target_link_options(ou_options INTERFACE --coverage)
+  target_compile_options(ou_warnings INTERFACE --coverage)
+  target_link_options(ou_warnings INTERFACE --coverage)
 endif()
+
+# Links what compiles `name` as our code: as a test below tests/, where OU_TEST_CODE is set.
+function(ou_code_options name)
+  if(OU_TEST_CODE)
+    target_link_libraries(${name} PRIVATE ou_warnings)
+    if(NOT OU_SANITIZE)
+      target_compile_options(${name} PRIVATE -O0)
+    endif()
+  else()
+    target_link_libraries(${name} PRIVATE ou_options)
+  endif()
+endfunction()
 
 # ou_library(NAME SOURCES ... [INCLUDE ROOT] [PUBLIC targets] [PRIVATE targets])
 function(ou_library name)
   cmake_parse_arguments(arg "" "INCLUDE" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   target_include_directories(${name} PUBLIC ${arg_INCLUDE})
-  target_link_libraries(${name} PUBLIC ${arg_PUBLIC} PRIVATE ou_options ${arg_PRIVATE})
+  target_link_libraries(${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+  ou_code_options(${name})
 endfunction()
 
 function(ou_executable name)
   cmake_parse_arguments(arg "" "" "SOURCES;PRIVATE" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
-  target_link_libraries(${name} PRIVATE ou_options ${arg_PRIVATE})
+  target_link_libraries(${name} PRIVATE ${arg_PRIVATE})
+  ou_code_options(${name})
 endfunction()
