@@ -25,7 +25,7 @@ class Options {
  public:
   explicit Options(Variables variables) : variables_(std::move(variables)) {}
 
-  std::string text(const std::string& name, std::string fallback) {
+  std::string text(const std::string& name, const std::string& fallback) {
     const auto found = variables_.find(name);
     if (found == variables_.end()) {
       return fallback;
@@ -136,12 +136,13 @@ base::Result<Variables> read_variables(const std::filesystem::path& file) {
   return variables;
 }
 
-std::string variable(const Variables& environment, const std::string& name, std::string fallback) {
+std::string variable(const Variables& environment, const std::string& name,
+                     const std::string& fallback) {
   const auto found = environment.find(name);
   return found == environment.end() || found->second.empty() ? fallback : found->second;
 }
 
-std::string without_unix(std::string address) {
+std::string without_unix(const std::string& address) {
   constexpr std::string_view kScheme = "unix://";
   return address.starts_with(kScheme) ? address.substr(kScheme.size()) : address;
 }

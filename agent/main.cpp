@@ -75,7 +75,9 @@ class StopOnSignal {
   }
   StopOnSignal(const StopOnSignal&) = delete;
   StopOnSignal& operator=(const StopOnSignal&) = delete;
-  ~StopOnSignal() { pthread_kill(waiter_.native_handle(), SIGTERM); }
+  ~StopOnSignal() {
+    pthread_kill(waiter_.native_handle(), SIGTERM);  // blocked: the thread takes it
+  }
 
   [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
 

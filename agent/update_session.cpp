@@ -7,8 +7,6 @@
 namespace agent {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
 using record::RunOutcome;
 using record::RunResult;
 

@@ -206,10 +206,11 @@ class UpdateWorker::State {
 
   static bool move_one(MediaQueue& from, MediaQueue& to) {
     auto medium = from.pop({}, std::chrono::steady_clock::time_point());
-    if (medium) {
-      to.push(*std::move(medium));
+    if (!medium) {
+      return false;
     }
-    return medium.has_value();
+    to.push(*std::move(medium));
+    return true;
   }
 
   /// A medium that is not even looked at: said on the device, and not on the medium. The system's

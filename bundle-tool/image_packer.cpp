@@ -3,8 +3,6 @@
 namespace tool {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
 using base::Result;
 
 /// Phases are named here; how far one is comes from below.

@@ -14,8 +14,6 @@
 namespace tool {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
 using base::Result;
 
 /// Largest first, so that no thread is left with a big one at the end.

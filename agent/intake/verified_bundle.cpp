@@ -7,8 +7,8 @@
 
 namespace agent::intake {
 
-base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory, std::string name,
-                                         const bundle::Trust& trust) {
+base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory,
+                                         const std::string& name, const bundle::Trust& trust) {
   std::string shown = base::printable(name);
   OU_TRY(auto manifest, bundle::open_manifest(directory, trust).within("bundle " + shown));
   OU_CHECK(bundle::check_layout(directory, manifest.manifest()).within("bundle " + shown));

@@ -28,7 +28,7 @@ class VerifiedBundle {
                  base::UntrustedDirectory directory)
       : manifest_(std::move(manifest)), name_(std::move(name)), directory_(std::move(directory)) {}
   friend base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory,
-                                                  std::string name, const bundle::Trust& trust);
+                                                  const std::string& name, const bundle::Trust& trust);
   bundle::AuthenticManifest manifest_;
   std::string name_;
   base::UntrustedDirectory directory_;
@@ -37,8 +37,8 @@ class VerifiedBundle {
 /// Verifies signatures, parses, and checks the layout. Payload is not read: each chunk of it is
 /// verified when it is used.
 /// \error those of bundle::open_manifest() and bundle::check_layout()
-base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory, std::string name,
-                                         const bundle::Trust& trust);
+base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory,
+                                         const std::string& name, const bundle::Trust& trust);
 
 /// Reads the device's trust file. \error ErrorCode::kTrustInvalid, also when there is none
 base::Result<bundle::Trust> load_trust(const std::filesystem::path& file);

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """Checks the rules of the tree that no compiler checks. Usage: check.py SOURCE-DIRECTORY"""
 import os
+import re
 import sys
 
 import coroutines
 import include_rule
+import test_names
 import text_rules
 
 
@@ -17,6 +19,18 @@ def files_of(root):
             path = os.path.relpath(os.path.join(folder, name), root)
             if name.endswith(text_rules.TEXT) or '.' not in name or name.endswith('.template'):
                 yield path
+
+
+def lab_functions(root):
+    """The names of the tests and of what they share in tests/lab."""
+    names = set()
+    folder = os.path.join(root, 'tests/lab')
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        if name.endswith('.py'):
+            with open(os.path.join(folder, name), encoding='utf-8') as file:
+                names.update(re.findall(r'^def (\w+)', file.read(), re.MULTILINE))
+                names.add(name.removesuffix('.py'))
+    return names
 
 
 def findings(root, paths):
@@ -36,6 +50,8 @@ def findings(root, paths):
         if path.endswith(('.cpp', '.hpp')):
             found += include_rule.check(path, source, exists)
             found += coroutines.check(source)
+        if path == test_names.PAGE:
+            found += test_names.check(source, exists, lab_functions(root))
         for line, message in found:
             yield path, line, message
 

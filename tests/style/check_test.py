@@ -8,6 +8,7 @@ import check
 import coroutines
 import cpp_text
 import include_rule
+import test_names
 import text_rules
 
 
@@ -243,6 +244,14 @@ class Whole(unittest.TestCase):
             self.assertNotIn(gone, code)
         self.assertIn("1'000", code)
         self.assertIn(' d(', code)
+
+    def test_the_page_of_tests_names_what_is_there(self):
+        def found(text):
+            return [message for _, message in test_names.check(text, lambda path: path == 'tests/unit/a_test.cpp',
+                                                               {'test_one', 'test_two_things'})]
+
+        self.assertEqual(found('`unit/a_test.cpp`, `test_one`, `test_two…`'), [])
+        self.assertEqual(len(found('`unit/b_test.cpp`\n`test_two`, `test_three…`')), 3)
 
     def test_a_bad_tree_is_found_file_by_file(self):
         with tempfile.TemporaryDirectory() as root:
