@@ -188,6 +188,8 @@ base::Result<Config> load_config(const std::optional<std::filesystem::path>& fil
       options.text("SUPERVISOR_ADDRESS",
                    variable(environment, "BALENA_SUPERVISOR_ADDRESS", "http://127.0.0.1:48484"));
   config.supervisor_api_key = variable(environment, "BALENA_SUPERVISOR_API_KEY", "");
+  config.own_app_id = variable(environment, "BALENA_APP_ID", "");
+  config.own_service = variable(environment, "BALENA_SERVICE_NAME", "");
   config.dbus_address =
       options.text("DBUS_ADDRESS", variable(environment, "DBUS_SYSTEM_BUS_ADDRESS", ""));
   config.supervisor_unit = options.text("SUPERVISOR_UNIT", "balena-supervisor.service");

@@ -24,6 +24,8 @@ struct Config {
   std::optional<std::filesystem::path> engine_root;  // ENGINE_ROOT: data-root as seen from here
   std::string supervisor_address;                    // SUPERVISOR_ADDRESS: http://HOST:PORT
   std::string supervisor_api_key;   // BALENA_SUPERVISOR_API_KEY; empty: from the database
+  std::string own_app_id;           // BALENA_APP_ID: of the service in which this agent runs
+  std::string own_service;          // BALENA_SERVICE_NAME; both empty: it runs in none
   std::string dbus_address;         // DBUS_ADDRESS: empty: the system bus
   std::string supervisor_unit;      // SUPERVISOR_UNIT
   std::string supervisor_timer;     // SUPERVISOR_TIMER

@@ -130,6 +130,9 @@ base::Result<Survey> survey_device(const Config& config, install::Engine& engine
   }
   facts.fleet_uuid = fleet->uuid;
   facts.running_commit = fleet->commit;
+  if (config.own_app_id == std::to_string(fleet->app_id)) {
+    facts.own_service = config.own_service;
+  }
   facts.highest_sequence = ledger.highest_sequence(fleet->uuid);
 
   OU_TRY(const auto engine_facts, engine.facts());

@@ -19,7 +19,7 @@ using base::Status;
 using TextMap = std::map<std::string, std::string>;
 
 // Everything else in a service is dropped by the supervisor when it makes the container.
-constexpr std::array<std::string_view, 54> kSupervisorFields = {"cap_add",
+constexpr std::array<std::string_view, 51> kSupervisorFields = {"cap_add",
                                                                 "cap_drop",
                                                                 "cgroup_parent",
                                                                 "command",
@@ -28,7 +28,6 @@ constexpr std::array<std::string_view, 54> kSupervisorFields = {"cap_add",
                                                                 "cpus",
                                                                 "cpuset",
                                                                 "depends_on",
-                                                                "device_requests",
                                                                 "devices",
                                                                 "dns",
                                                                 "dns_opt",
@@ -36,7 +35,6 @@ constexpr std::array<std::string_view, 54> kSupervisorFields = {"cap_add",
                                                                 "domainname",
                                                                 "entrypoint",
                                                                 "environment",
-                                                                "expose",
                                                                 "extra_hosts",
                                                                 "group_add",
                                                                 "healthcheck",
@@ -59,7 +57,6 @@ constexpr std::array<std::string_view, 54> kSupervisorFields = {"cap_add",
                                                                 "read_only",
                                                                 "restart",
                                                                 "running",
-                                                                "runtime",
                                                                 "security_opt",
                                                                 "shm_size",
                                                                 "stop_grace_period",
@@ -153,6 +150,11 @@ class ComposeReader {
     }
     OU_TRY(draft_.volumes_json, definitions(file, "volumes", declared_volumes_));
     OU_TRY(draft_.networks_json, definitions(file, "networks", declared_networks_));
+    for (const auto& [name, where] : used_services_) {
+      if (!services->contains(name)) {
+        return invalid(where, "names " + base::printable(name) + ", which is no service here");
+      }
+    }
     for (const auto& [network, where] : used_networks_) {
       if (network != "default" && declared_networks_.count(network) == 0) {
         return invalid(where, "uses the network \"" + base::printable(network) +
@@ -213,7 +215,7 @@ class ComposeReader {
         warn(below, "is ignored: images come from --image");
       } else if (key != "image" && !key.starts_with("x-")) {
         OU_CHECK(check_field(key, field, below));
-        composition[key] = field;
+        OU_TRY(composition[key], as_stored(key, field, below));
       }
     }
     for (const auto& [variable, text] : draft.environment) {
@@ -225,6 +227,58 @@ class ComposeReader {
     }
     draft.composition_json = base::to_canonical(composition);
     return draft;
+  }
+
+  /// The form in which balenaCloud stores a field, where compose files know several: the supervisor
+  /// fails on the others. \source balena-compose lib/parse/compose.ts; balena-supervisor
+  /// src/compose/{app,service,ports}.ts
+  Result<Json> as_stored(const std::string& key, const Json& field, const std::string& where) {
+    if (key == "depends_on") {
+      return dependencies(field, where);
+    }
+    if (key == "extra_hosts" && field.is_object()) {
+      Json hosts = Json::array();
+      for (const auto& [host, address] : field.items()) {
+        if (!address.is_string()) {
+          return invalid(where + "." + host, "must be an address, as text");
+        }
+        hosts.push_back(host + ":" + address.get<std::string>());
+      }
+      return hosts;
+    }
+    if (key == "ports" && field.is_array() &&
+        std::any_of(field.begin(), field.end(), [](const Json& p) { return p.is_object(); })) {
+      return invalid(where,
+                     "uses the long form, which the supervisor cannot read: write HOST:CONTAINER");
+    }
+    return field;
+  }
+
+  Result<Json> dependencies(const Json& field, const std::string& where) {
+    Json names = Json::array();
+    if (field.is_object()) {
+      for (const auto& [name, options] : field.items()) {
+        const auto condition =
+            options.is_object() ? options.value("condition", Json("service_started")) : Json();
+        if (condition != "service_started") {
+          return invalid(where + "." + name,
+                         "has a condition that the supervisor does not know: service_started is "
+                         "the only one");
+        }
+        names.push_back(name);
+      }
+    } else if (field.is_array()) {
+      names = field;
+    } else {
+      return invalid(where, "must be a list or a map of services");
+    }
+    for (const Json& name : names) {
+      if (!name.is_string()) {
+        return invalid(where, "must hold names of services");
+      }
+      used_services_.emplace(name.get<std::string>(), where);
+    }
+    return names;
   }
 
   Status check_field(const std::string& key, const Json& field, const std::string& where) {
@@ -247,10 +301,6 @@ class ComposeReader {
     } else if (key == "network_mode" && field.is_string() &&
                field.get<std::string>().starts_with("container:")) {
       warn(where, "names a container; the supervisor ignores that");
-    } else if (key == "ports" && field.is_array() &&
-               std::any_of(field.begin(), field.end(),
-                           [](const Json& p) { return p.is_object(); })) {
-      warn(where, "uses the long form, which the supervisor does not take: write HOST:CONTAINER");
     } else if (key == "restart" && field.is_string() &&
                field.get<std::string>().starts_with("on-failure:")) {
       warn(where, "has a retry count; the supervisor then restarts the service always");
@@ -337,6 +387,7 @@ class ComposeReader {
   ReleaseDraft draft_;
   std::map<std::string, std::string> used_volumes_;  // name: where it is used first
   std::map<std::string, std::string> used_networks_;
+  std::map<std::string, std::string> used_services_;
   std::set<std::string> declared_volumes_;
   std::set<std::string> declared_networks_;
 };

@@ -142,14 +142,13 @@ bool holds_manifest(const fs::path& directory, const oci::Digest& digest) {
 Outcome done(const CopyOptions& options, const fs::path& final_path, const Destination& destination,
              std::uint64_t written, const Files& files, const Console& console) {
   Outcome outcome;
-  outcome.json = base::Json{{"bundle", options.bundle.string()},
-                            {"destination", final_path.string()},
-                            {"filesystem", destination.filesystem},
-                            {"size_bytes", total_bytes(files)},
-                            {"written_bytes", written},
-                            {"verified", true},
-                            {"warnings", console.warnings()}}
-                     .dump();
+  outcome.json = base::to_canonical(base::Json{{"bundle", options.bundle.string()},
+                                               {"destination", final_path.string()},
+                                               {"filesystem", destination.filesystem},
+                                               {"size_bytes", total_bytes(files)},
+                                               {"written_bytes", written},
+                                               {"verified", true},
+                                               {"warnings", console.warnings()}});
   outcome.text = final_path.string() + ": " + size_text(total_bytes(files)) +
                  (written == 0 ? ", was there already and is intact\n"
                                : ", " + size_text(written) + " written and read back\n") +
@@ -187,6 +186,29 @@ void warn_about(const CopyOptions& options, const Destination& destination, bool
   }
 }
 
+/// A copy onto itself, or into itself, would destroy what it reads.
+Status check_apart(const CopyOptions& options, const fs::path& final_path) {
+  std::error_code ignored;
+  bool same = fs::equivalent(options.bundle, final_path, ignored);
+  fs::path inside = fs::weakly_canonical(options.destination, ignored);
+  for (; !same && inside.has_relative_path(); inside = inside.parent_path()) {
+    same = fs::equivalent(options.bundle, inside, ignored);
+  }
+  if (same) {
+    return Error(ErrorCode::kUsage, options.destination.string() + " is where " +
+                                        options.bundle.string() +
+                                        " itself is: name another destination, and to mend a "
+                                        "damaged copy name an undamaged source");
+  }
+  return base::ok();
+}
+
+/// Whether the directory holds the bundle and nothing beside it, as a device demands.
+bool is_whole(const fs::path& path, const bundle::Manifest& manifest) {
+  const auto directory = base::UntrustedDirectory::open(path);
+  return directory && bundle::check_layout(*directory, manifest);
+}
+
 }  // namespace
 
 Result<Outcome> copy(const CopyOptions& options, Console& console) {
@@ -201,10 +223,11 @@ Result<Outcome> copy(const CopyOptions& options, Console& console) {
   warn_about(options, destination, !signatures.empty(), console);
 
   const fs::path final_path = options.destination / options.bundle.filename();
+  OU_CHECK(check_apart(options, final_path));
   const bool same = holds_manifest(final_path, manifest.digest);
   const fs::path present = same ? final_path : fs::path(final_path.string() + ".partial");
   OU_TRY(const Files missing, missing_files(present, files, console));
-  if (same && missing.empty()) {
+  if (same && missing.empty() && is_whole(final_path, manifest.manifest)) {
     return done(options, final_path, destination, 0, files, console);
   }
   OU_CHECK(check_fits(destination, missing));

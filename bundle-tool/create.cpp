@@ -289,7 +289,7 @@ Outcome describe(const CreateOptions& options, const bundle::Manifest& manifest,
                            {"signers", std::move(signers)},
                            {"warnings", console.warnings()}};
   Outcome outcome;
-  outcome.json = json.dump();
+  outcome.json = base::to_canonical(json);
   outcome.text = options.output.string() + ": release " + manifest.release.commit + ", sequence " +
                  std::to_string(manifest.sequence) + ", " + size_text(stored) + "\n" +
                  (keys.empty() ? "not signed: add signatures with bundle-tool sign\n"
@@ -308,6 +308,10 @@ Result<Outcome> create(const CreateOptions& options, Console& console) {
   OU_TRY(const auto sources, parse_images(options.images));
   OU_CHECK(check_images(draft, sources));
   OU_TRY(const auto keys, load_secret_keys(options.sign_keys, options.password_file));
+  if (keys.size() > bundle::kMaxSignatures) {
+    return usage("a bundle holds at most " + std::to_string(bundle::kMaxSignatures) +
+                 " signatures; give fewer --sign-key");
+  }
 
   OU_TRY(OutputDirectory output,
          OutputDirectory::open(options.output, options.force, OutputDirectory::Leftover::kDiscard));

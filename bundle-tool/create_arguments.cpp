@@ -82,7 +82,7 @@ void add_target_options(CLI::App& command, CreateArguments& arguments) {
   command
       .add_option("--sequence", arguments.options.sequence,
                   "number of this bundle within the fleet; devices take none below the highest "
-                  "they have seen")
+                  "they have confirmed")
       ->type_name("N")
       ->check(CLI::Range(std::uint64_t{1}, static_cast<std::uint64_t>(INT64_MAX)))
       ->required()

@@ -74,10 +74,8 @@ Result<Outcome> key_generate(const KeyGenerateOptions& options) {
                                       : ": secret, encrypted with the password\n") +
                  public_path.string() +
                  ": public: devices and bundle-tool verify --trust take it\n";
-  outcome.json = base::Json{{"key_id", id},
-                            {"secret_key", secret_path.string()},
-                            {"public_key", public_path.string()}}
-                     .dump();
+  outcome.json = base::to_canonical(base::Json{
+      {"key_id", id}, {"secret_key", secret_path.string()}, {"public_key", public_path.string()}});
   return outcome;
 }
 

@@ -131,10 +131,18 @@ Status OutputDirectory::commit() {
   const bool replacing = force_ && fs::exists(fs::symlink_status(final_, ignored));
   if (replacing) {
     OU_CHECK(check_replaceable(final_, force_));
-    OU_CHECK(remove_tree(replaced));
+    if (fs::exists(fs::symlink_status(replaced, ignored))) {  // of a run that was broken off here
+      OU_CHECK(check_replaceable(replaced, true));
+      OU_CHECK(remove_tree(replaced));
+    }
     OU_CHECK(rename_entry(final_, replaced));
   }
-  OU_CHECK(rename_entry(partial_, final_));
+  if (auto renamed = rename_entry(partial_, final_); !renamed) {
+    if (replacing) {
+      static_cast<void>(rename_entry(replaced, final_));  // as it was; the error says the rest
+    }
+    return renamed;
+  }
   open_ = false;
   const fs::path parent = final_.has_parent_path() ? final_.parent_path() : fs::path(".");
   OU_CHECK(base::sync_directory(parent));

@@ -61,10 +61,8 @@ Result<Outcome> sign(const SignOptions& options) {
     added.push_back({{"file", name}, {"key_id", id}});
     outcome.text += name + ": key " + id + "\n";
   }
-  outcome.json = base::Json{{"bundle", shown},
-                            {"manifest_digest", manifest.digest.text()},
-                            {"added", std::move(added)}}
-                     .dump();
+  outcome.json = base::to_canonical(base::Json{
+      {"bundle", shown}, {"manifest_digest", manifest.digest.text()}, {"added", std::move(added)}});
   return outcome;
 }
 

@@ -95,7 +95,7 @@ Outcome report(const VerifyOptions& options, const Findings& findings,
     }
     json["signers"] = std::move(signers);
   }
-  outcome.json = json.dump();
+  outcome.json = base::to_canonical(json);
   for (const Finding& finding : all) {
     outcome.text += (finding.where.empty() ? "" : finding.where + ": ") + finding.error.message() +
                     " [" + std::string(base::name_of(finding.error.code())) + "]\n";

@@ -19,13 +19,17 @@ using base::ErrorCode;
 using base::Json;
 using base::Result;
 
-constexpr std::array<std::string_view, 18> kTextKeys = {
-    "environment", "labels",  "driver_opts", "sysctls", "command",           "entrypoint",
-    "test",        "ports",   "expose",      "user",    "group_add",         "hostname",
-    "interval",    "timeout", "tmpfs",       "devices", "stop_grace_period", "start_period"};
+// Fields of a service, or of something in it, whose values are text for an engine.
+constexpr std::array<std::string_view, 23> kTextKeys = {
+    "environment", "labels",      "driver_opts", "sysctls",    "command",           "entrypoint",
+    "test",        "ports",       "expose",      "user",       "group_add",         "hostname",
+    "interval",    "timeout",     "tmpfs",       "devices",    "stop_grace_period", "start_period",
+    "cpuset",      "stop_signal", "working_dir", "domainname", "mac_address"};
 
-bool is_text_key(std::string_view key) {
-  return std::find(kTextKeys.begin(), kTextKeys.end(), key) != kTextKeys.end();
+/// \param depth of the map that `key` is in: 1 is where services, volumes and networks have their
+///   names, which mean nothing
+bool is_text_key(std::string_view key, std::size_t depth) {
+  return depth >= 2 && std::find(kTextKeys.begin(), kTextKeys.end(), key) != kTextKeys.end();
 }
 
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
@@ -185,7 +189,7 @@ class Converter {
       if (object.contains(key)) {
         return invalid(entry.first, below, "is there twice");
       }
-      OU_TRY(object[key], convert(entry.second, below, text || is_text_key(key), depth + 1));
+      OU_TRY(object[key], convert(entry.second, below, text || is_text_key(key, depth), depth + 1));
     }
     for (auto& [key, value] : merged.items()) {
       if (!object.contains(key)) {

@@ -42,17 +42,38 @@ tests() {
   failed=$((failed + ${bad:-1}))  # no closing line: CTest itself did not get to its end
 }
 
+# build PRESET [TARGET]
 build() {
-  step "configure-$1" cmake --preset "$1" && step "build-$1" cmake --build --preset "$1"
+  step "configure-$1" cmake --preset "$1" && step "build-$1" cmake --build --preset "$1" --target "${2:-all}"
+}
+
+# What the tests of the lab leave idle, these use: most of the time those wait for an engine.
+quiet_work() {
+  nice tests/lint.sh > "$log/lint.log" 2>&1
+  echo $? > "$log/lint.status"
+  { nice cmake --preset asan && nice cmake --build --preset asan --target unit_tests; } > "$log/build-asan.log" 2>&1
+  echo $? > "$log/build-asan.status"
+}
+
+# What quiet_work said of NAME, as a step.
+finished() {
+  mv "$log/$1.log" "$log/quiet.log"
+  step "$1" sh -c "cat $log/quiet.log; exit \$(cat $log/$1.status)"
 }
 
 mkdir -p "$log"
 [ "$(id -u)" = 0 ] || { echo "run this as root: loop devices, mounts and an engine are needed"; exit 1; }
 step packages tests/setup.sh all || exit 1
-build dev && tests dev "${slow[@]}"
-build asan && tests asan -L unit
-build tsan && tests tsan -L unit
-build lint
+if build dev; then
+  quiet_work &
+  quiet=$!
+  tests dev "${slow[@]}"
+  say "lint, and the build for the address sanitizer, have been running meanwhile"
+  wait "$quiet"
+  finished lint
+  finished build-asan && tests asan -L unit
+  build tsan thread_tests && tests tsan -L unit
+fi
 say "done in $((SECONDS - started)) s"
 [ "$failed" -eq 0 ] && echo "PASS: everything passed" || echo "FAIL: see above"
 echo "$passed passed, $failed failed"

@@ -28,7 +28,8 @@ class VerifiedBundle {
                  base::UntrustedDirectory directory)
       : manifest_(std::move(manifest)), name_(std::move(name)), directory_(std::move(directory)) {}
   friend base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory,
-                                                  const std::string& name, const bundle::Trust& trust);
+                                                  const std::string& name,
+                                                  const bundle::Trust& trust);
   bundle::AuthenticManifest manifest_;
   std::string name_;
   base::UntrustedDirectory directory_;

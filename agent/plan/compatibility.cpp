@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/printable.hpp"
+
 namespace agent::plan {
 namespace {
 
@@ -133,6 +135,15 @@ base::Status check_compatibility(const bundle::Manifest& manifest, const DeviceF
   if (!contains(targets.device_types, facts.device_type)) {
     return Error(ErrorCode::kWrongDeviceType, "the bundle is for " + joined(targets.device_types) +
                                                   "; this device is a " + facts.device_type);
+  }
+  const auto& services = manifest.release.services;
+  if (!facts.own_service.empty() &&
+      std::none_of(services.begin(), services.end(),
+                   [&](const auto& service) { return service.name == facts.own_service; })) {
+    return Error(ErrorCode::kReleaseWithoutAgent,
+                 "the release has no service \"" + base::printable(facts.own_service) +
+                     "\", in which this agent runs: nobody would be left to watch the release, to "
+                     "go back from it, or to take the next bundle");
   }
   if (!targets.device_uuids.empty() && !contains(targets.device_uuids, facts.device_uuid)) {
     return Error(ErrorCode::kDeviceNotListed,

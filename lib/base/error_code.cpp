@@ -120,6 +120,8 @@ std::string_view name_of(ErrorCode code) {
       return "update-in-progress";
     case ErrorCode::kNothingToInstall:
       return "nothing-to-install";
+    case ErrorCode::kReleaseWithoutAgent:
+      return "release-without-agent";
     case ErrorCode::kEngine:
       return "engine";
     case ErrorCode::kEnginePull:

@@ -72,6 +72,7 @@ enum class ErrorCode : int {
   kArchitecture = 311,
   kUpdateInProgress = 312,
   kNothingToInstall = 313,
+  kReleaseWithoutAgent = 314,
 
   // Installing
   kEngine = 400,

@@ -107,7 +107,7 @@ struct Manifest {
   std::string bundle_id;  // UUID
   std::string name;
   std::uint64_t created_at;  // seconds since 1970 UTC
-  std::uint64_t sequence;    // of the fleet; a device takes none below the highest it has seen
+  std::uint64_t sequence;    // of the fleet; a device takes none below the highest it confirmed
   Targets targets;
   Policy policy;
   Release release;

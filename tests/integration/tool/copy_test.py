@@ -110,6 +110,25 @@ class Copy(ToolTest):
         (self.bundle / "manifest.json.minisig").unlink()
         self.assertTrue(any("no signature" in x for x in self.copy()["warnings"]))
 
+    def test_onto_itself(self):
+        """A bundle is not copied over or into itself, damaged or not."""
+        self.copy()
+        blob = self.biggest_blob(self.copied)
+        blob.write_bytes(b"\0" * blob.stat().st_size)
+        before = tree(self.copied)
+        self.expect(2, "copy", self.copied, self.stick)
+        self.expect(2, "copy", self.bundle, self.bundle)
+        self.assertEqual(tree(self.copied), before)
+        self.copy()
+        self.assertEqual(tree(self.bundle), tree(self.copied))
+
+    def test_a_stray_file(self):
+        """A copy that a device would refuse for a file beside it is mended."""
+        self.copy()
+        (self.copied / "notes.txt").write_text("hello")
+        self.copy()
+        self.assertEqual(tree(self.bundle), tree(self.copied))
+
     def test_wrong_destination(self):
         """A destination that is missing or no directory is refused."""
         self.expect(4, "copy", self.bundle, self.dir / "nothing")

@@ -106,6 +106,11 @@ TEST_CASE("compatibility: each mismatch has its own error") {
   facts.architecture = "arm64";
   CHECK(refusal(manifest, facts) == ErrorCode::kArchitecture);
   facts = matching_device();
+  facts.own_service = "offline-updater";
+  CHECK(refusal(manifest, facts) == ErrorCode::kReleaseWithoutAgent);
+  facts.own_service = manifest.release.services.front().name;
+  CHECK(check_compatibility(manifest, facts));
+  facts = matching_device();
   facts.highest_sequence = 6;
   CHECK(refusal(manifest, facts) == ErrorCode::kSequenceOld);
   facts.highest_sequence = 5;

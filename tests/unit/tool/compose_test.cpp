@@ -164,7 +164,7 @@ TEST_CASE("compose: what the supervisor drops is warned about") {
       "    container_name: x\n    deploy: {replicas: 2}\n    network_mode: container:y\n"
       "    volumes: [/etc:/host-etc, ./src:/src, /anonymous,"
       " {type: bind, source: /run, target: /r}]\n"
-      "    ports: [{target: 80, published: 80}]\n"));
+      "    runtime: nvidia\n"));
   CHECK(warns(draft, "container_name"));
   CHECK(warns(draft, "deploy"));
   CHECK(warns(draft, "network_mode"));
@@ -172,7 +172,32 @@ TEST_CASE("compose: what the supervisor drops is warned about") {
   CHECK(warns(draft, "./src"));
   CHECK(warns(draft, "/anonymous"));
   CHECK(warns(draft, "/run"));
-  CHECK(warns(draft, "ports"));
+  CHECK(warns(draft, "runtime"));
+}
+
+TEST_CASE("compose: forms that the supervisor cannot read become the one that it can") {
+  const auto draft = read(
+      "services:\n  a:\n    depends_on: {b: {condition: service_started}, c: {}}\n"
+      "    extra_hosts: {printer: 10.0.0.7}\n  b: {depends_on: [c]}\n  c: {init: true}\n");
+  CHECK(composition(draft)["depends_on"] == base::Json::array({"b", "c"}));
+  CHECK(composition(draft)["extra_hosts"] == base::Json::array({"printer:10.0.0.7"}));
+  CHECK(composition(draft, 1)["depends_on"] == base::Json::array({"c"}));
+  refused(one_service("    depends_on: [nobody]\n"));
+  refused("services:\n  a: {depends_on: {b: {condition: service_healthy}}}\n  b: {}\n");
+  refused(one_service("    depends_on: 7\n"));
+  refused(one_service("    ports: [{target: 80, published: 80}]\n"));
+}
+
+TEST_CASE("compose: a service may be called like a field") {
+  const auto draft = read(
+      "services:\n  test: {privileged: true, healthcheck: {test: [CMD, 1], retries: 3}}\n"
+      "  user: {cpuset: 0, stop_signal: 15, init: true}\n");
+  CHECK(composition(draft)["privileged"] == true);
+  CHECK(composition(draft)["healthcheck"]["retries"] == 3);
+  CHECK(composition(draft)["healthcheck"]["test"] == base::Json::array({"CMD", "1"}));
+  CHECK(composition(draft, 1)["cpuset"] == "0");
+  CHECK(composition(draft, 1)["stop_signal"] == "15");
+  CHECK(composition(draft, 1)["init"] == true);
 }
 
 TEST_CASE("compose: a volume that is used has to be declared") {
