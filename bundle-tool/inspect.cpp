@@ -90,8 +90,9 @@ std::string policy_text(const bundle::Policy& policy) {
           : "kept once every service has run for " + seconds + " s; otherwise the device goes back";
   text += policy.override_update_lock ? "\n             update locks are overridden"
                                       : "\n             update locks are respected";
-  text += policy.pin ? "\n             the device stays pinned to this release"
-                     : "\n             a later connection may bring the fleet's own release";
+  text += policy.pin
+              ? "\n             the device stays pinned to this release, if the cloud knows it"
+              : "\n             a later connection may bring the fleet's own release";
   return text;
 }
 
@@ -133,6 +134,9 @@ std::string signature_text(const std::vector<Signer>& signers, bool with_trust) 
   return text;
 }
 
+// Of one value: whoever signs has to see all that matters, and a terminal has an end.
+constexpr std::size_t kMaxShown = 2000;
+
 std::string human(const InspectOptions& options, const bundle::Manifest& manifest,
                   const std::vector<Signer>& signers) {
   const Sizes total = total_sizes(manifest);
@@ -173,7 +177,19 @@ std::string human(const InspectOptions& options, const bundle::Manifest& manifes
                          " uncompressed, " + size_text(sizes.installed) + " installed, " +
                          std::to_string(image->layers.size()) + " layers");
     }
+    for (const auto& [name, value] : service.environment) {
+      line("  variable", printable(name + "=" + value, kMaxShown));
+    }
+    for (const auto& [name, value] : service.labels) {
+      line("  label", printable(name + "=" + value, kMaxShown));
+    }
+    if (service.composition_json != "{}") {
+      line("  as", printable(service.composition_json, kMaxShown));
+    }
   }
+  text += "\n";
+  line("volumes", printable(manifest.release.volumes_json, kMaxShown));
+  line("networks", printable(manifest.release.networks_json, kMaxShown));
   return text;
 }
 
@@ -188,7 +204,10 @@ Json range_json(const bundle::VersionRange& range) {
 Json services_json(const bundle::Manifest& manifest) {
   Json services = Json::object();
   for (const bundle::Service& service : manifest.release.services) {
-    Json entry = {{"image", service.image_reference}, {"image_id", service.image.text()}};
+    Json entry = {
+        {"image", service.image_reference}, {"image_id", service.image.text()},
+        {"running", service.running},       {"environment", service.environment},
+        {"labels", service.labels},         {"composition", Json::parse(service.composition_json)}};
     if (const bundle::Image* image = manifest.find_image(service.image)) {
       const Sizes sizes = sizes_of(manifest, *image);
       entry["architecture"] = image->architecture;
@@ -237,7 +256,9 @@ std::string machine(const InspectOptions& options, const bundle::Manifest& manif
       {"size_bytes", total.stored},
       {"uncompressed_bytes", total.uncompressed},
       {"installed_bytes", total.installed},
-      {"services", services_json(manifest)}};
+      {"services", services_json(manifest)},
+      {"volumes", Json::parse(manifest.release.volumes_json)},
+      {"networks", Json::parse(manifest.release.networks_json)}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

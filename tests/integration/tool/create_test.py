@@ -25,6 +25,8 @@ class Create(ToolTest):
         self.assertFalse(seen["signatures_verified"])
         text = run("inspect", bundle).stdout
         self.assertIn("NOT VERIFIED", text)
+        for shown in ("LOG_LEVEL=info", '"restart":"always"', '"data:/data"'):
+            self.assertIn(shown, text)
         trusted = run("inspect", "--trust", self.dir / "owner.pub", bundle).stdout
         self.assertNotIn("NOT VERIFIED", trusted)
         stick = self.dir / "stick"
