@@ -91,20 +91,21 @@ def run(directory: Path) -> None:
     tool("verify", "--trust", factory.key.with_suffix(".pub"), two.bundle)
     tool("inspect", two.bundle)
 
+    say("Releases 2 and 3 are copied to a stick each")
+    stick = copied_stick(directory / "stick2.img", two)
+    bad = copied_stick(directory / "stick3.img", crashing)
+
     say("A device of the fleet runs release 1; it has no network")
     device = LabDevice(directory / "device")
     device.directory.mkdir()
     device.trust.write_text(f"key {factory.public(factory.key)} owner\n")
-    sticks: list[Stick] = []
     try:
         device.start()
         device.provision(one.bundle, one.archives)
         describe(device)
         before = device.containers()
 
-        say("Release 2 is copied to a stick, and somebody plugs it in")
-        stick = copied_stick(directory / "stick2.img", two)
-        sticks.append(stick)
+        say("Somebody plugs in the stick with release 2")
         device.run_agent()
         stick.insert()
         outcome = wait_and_tell(device, 1)
@@ -120,8 +121,6 @@ def run(directory: Path) -> None:
         stick.eject()
 
         say("Release 3 crashes when it starts: the device goes back by itself")
-        bad = copied_stick(directory / "stick3.img", crashing)
-        sticks.append(bad)
         bad.insert()
         outcome = wait_and_tell(device, 2)
         describe(device)
@@ -145,8 +144,8 @@ def run(directory: Path) -> None:
         raise
     finally:
         device.stop()
-        for stick in sticks:
-            stick.eject()
+        stick.eject()
+        bad.eject()
 
 
 def main() -> int:
