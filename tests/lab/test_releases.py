@@ -41,32 +41,33 @@ def test_release_2_keeps_data_and_leaves_an_unchanged_service_alone(device, fact
 
 
 def test_a_release_that_crashes_is_taken_back_and_the_same_stick_does_not_loop(device, factory, stick):
+    """From release 1 to 2, to 3 that crashes, and back to 2."""
     crashing = factory.crashing()
-    one = factory.one()
+    two = factory.two()
+    assert device.install(two.bundle)["result"] == "updated"
     medium = stick(crashing.bundle)
     device.run_agent()
     medium.insert()
-    outcome = device.wait_for_outcome()
+    outcome = device.wait_for_outcome(2)
     assert outcome["result"] == "reverted", outcome
     assert outcome["error"]["name"] == "release-unhealthy"
     assert "counter" in outcome["error"]["message"]
-    assert device.running_commit() == one.commit
-    assert device.containers()["counter"]["Image"] == one.manifest["service_images"]["counter"]
+    assert device.running_commit() == two.commit
+    assert device.containers()["counter"]["Image"] == two.manifest["service_images"]["counter"]
     assert device.containers()["counter"]["State"]["Running"]
-    assert device.volume_lines("data", "log")[0] == "start of counter one"
+    assert device.volume_lines("data", "log")[:2] == ["start of counter one", "start of counter two"]
     assert_tidy(device)
 
     before = device.fingerprint()
     medium.eject()
     wait_until("the medium to be gone", lambda: "is gone" in (device.directory / "agent.log").read_text(), 20)
     medium.insert()
-    again = device.wait_for_outcome(2)
+    again = device.wait_for_outcome(3)
     assert (again["result"], again["error"]["name"]) == ("refused", "bundle-failed-before")
     assert device.fingerprint() == before
 
-    two = stick(factory.two().bundle)
-    two.insert()
-    assert device.wait_for_outcome(3)["result"] == "updated"
+    stick(factory.release("mended", 5, factory.archives("mended")).bundle).insert()
+    assert device.wait_for_outcome(4)["result"] == "updated"
     assert_tidy(device)
 
 
