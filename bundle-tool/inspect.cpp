@@ -75,7 +75,8 @@ std::string range_text(const bundle::VersionRange& range) {
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) {
-    text += (text.empty() ? "" : ", ") + printable(word);
+    text += text.empty() ? "" : ", ";
+    text += printable(word);
   }
   return text;
 }
