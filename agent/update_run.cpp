@@ -178,11 +178,11 @@ base::Status pull(Device& device, JournalEntry& entry, const intake::VerifiedBun
     }
     base::log::warning("the engine went away: " + pulled.error().message());
     if (!wait_for_engine(device, stop)) {
+      if (stop.stop_requested()) {
+        pulled = Error(ErrorCode::kCancelled, "stopped while the engine was away");
+      }
       break;
     }
-  }
-  if (!pulled && stop.stop_requested()) {
-    pulled = Error(ErrorCode::kCancelled, "stopped while the engine was away");
   }
   chunks.stop();  // connections of the engine may still wait for the medium
   return pulled;

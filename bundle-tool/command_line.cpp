@@ -83,7 +83,7 @@ class CommandLine {
                                 {{"code", static_cast<int>(error.code())},
                                  {"name", base::name_of(error.code())},
                                  {"message", error.message()}}}};
-      std::cout << json.dump(-1, ' ', false, base::Json::error_handler_t::replace) << std::endl;
+      std::cout << base::to_canonical(json) << std::endl;
     } else {
       std::cerr << "bundle-tool: " << error.message() << std::endl;
     }

@@ -180,6 +180,10 @@ Status check_options(const CreateOptions& options) {
       options.packing.chunk_bytes > bundle::kMaxChunkBytes) {
     return usage("--chunk-size must be between 64 KiB and 4 MiB");
   }
+  if (options.sign_keys.size() > bundle::kMaxSignatures) {
+    return usage("a bundle holds at most " + std::to_string(bundle::kMaxSignatures) +
+                 " signatures; give fewer --sign-key");
+  }
   return base::ok();
 }
 
@@ -308,10 +312,6 @@ Result<Outcome> create(const CreateOptions& options, Console& console) {
   OU_TRY(const auto sources, parse_images(options.images));
   OU_CHECK(check_images(draft, sources));
   OU_TRY(const auto keys, load_secret_keys(options.sign_keys, options.password_file));
-  if (keys.size() > bundle::kMaxSignatures) {
-    return usage("a bundle holds at most " + std::to_string(bundle::kMaxSignatures) +
-                 " signatures; give fewer --sign-key");
-  }
 
   OU_TRY(OutputDirectory output,
          OutputDirectory::open(options.output, options.force, OutputDirectory::Leftover::kDiscard));

@@ -260,7 +260,7 @@ std::string machine(const InspectOptions& options, const bundle::Manifest& manif
       {"services", services_json(manifest)},
       {"volumes", Json::parse(manifest.release.volumes_json)},
       {"networks", Json::parse(manifest.release.networks_json)}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return base::to_canonical(json);
 }
 
 }  // namespace

@@ -131,10 +131,8 @@ Status OutputDirectory::commit() {
   const bool replacing = force_ && fs::exists(fs::symlink_status(final_, ignored));
   if (replacing) {
     OU_CHECK(check_replaceable(final_, force_));
-    if (fs::exists(fs::symlink_status(replaced, ignored))) {  // of a run that was broken off here
-      OU_CHECK(check_replaceable(replaced, true));
-      OU_CHECK(remove_tree(replaced));
-    }
+    OU_CHECK(check_replaceable(replaced, true));  // of a run that was broken off here
+    OU_CHECK(remove_tree(replaced));
     OU_CHECK(rename_entry(final_, replaced));
   }
   if (auto renamed = rename_entry(partial_, final_); !renamed) {

@@ -27,6 +27,7 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
+constexpr std::string_view kHost = "127.0.0.1:";
 constexpr std::size_t kTokenBytes = 16;
 constexpr std::size_t kSendBytes = std::size_t{128} * 1024;
 
@@ -39,12 +40,16 @@ base::Result<std::string> random_token() {
   return base::to_hex(bytes);
 }
 
+bool is_token(std::string_view text) {
+  const auto bytes = base::from_hex(text);
+  return bytes && bytes->size() == kTokenBytes;
+}
+
 base::Result<std::string> checked_token(const std::string& token) {
   if (token.empty()) {
     return random_token();
   }
-  const auto bytes = base::from_hex(token);
-  if (!bytes || bytes->size() != kTokenBytes) {
+  if (!is_token(token)) {
     return Error(ErrorCode::kUsage, "a registry token has 32 lower-case hexadecimal digits");
   }
   return token;
@@ -289,7 +294,6 @@ const RegistryAddress& LoopbackRegistry::address() const {
 }
 
 bool is_loopback_reference(std::string_view reference) {
-  constexpr std::string_view kHost = "127.0.0.1:";
   const auto slash = reference.find('/');
   if (!reference.starts_with(kHost) || slash == std::string_view::npos) {
     return false;
@@ -297,14 +301,13 @@ bool is_loopback_reference(std::string_view reference) {
   const auto port = reference.substr(kHost.size(), slash - kHost.size());
   const auto path = reference.substr(slash + 1);
   const auto end = path.find('/');
-  const auto token = base::from_hex(path.substr(0, end));
   return !port.empty() && port.find_first_not_of("0123456789") == std::string_view::npos &&
-         end != std::string_view::npos && token && token->size() == kTokenBytes;
+         end != std::string_view::npos && is_token(path.substr(0, end));
 }
 
 std::string LoopbackRegistry::reference(const bundle::Image& image) const {
-  return "127.0.0.1:" + std::to_string(state_->address.port) + "/" + state_->address.token + "/" +
-         image.id.hex() + "@" + state_->content.manifest_of(image.id).text();
+  return std::string(kHost) + std::to_string(state_->address.port) + "/" + state_->address.token +
+         "/" + image.id.hex() + "@" + state_->content.manifest_of(image.id).text();
 }
 
 std::uint64_t LoopbackRegistry::bytes_served() const {

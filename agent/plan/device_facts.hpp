@@ -17,7 +17,7 @@ struct DeviceFacts {
   std::string architecture;  // GOARCH of the engine
   std::string os_version;    // "6.5.3"
   std::string supervisor_version;
-  std::string own_service;     // in which this agent runs; empty: none of the fleet's
+  std::string own_service;             // in which this agent runs; empty: none of the fleet's
   std::string running_commit;          // of the fleet's release; empty: none
   std::uint64_t highest_sequence = 0;  // of the fleet; 0: none seen
   std::uint64_t free_bytes = 0;        // on the engine's file system, for us

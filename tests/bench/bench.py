@@ -7,18 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable
 
 from ou_lab import images
 from ou_lab.device import AGENT, BUILD, LabDevice
-from ou_lab.engine import Engine
-from ou_lab.media import Stick
+from ou_lab.media import Stick, bytes_of
 from ou_lab.releases import BIG_BYTES, FOREVER, Factory, Release, run_tool
 
 MIB = 1 << 20
@@ -45,10 +45,9 @@ def table(head: list[str], rows: list[list[str]]) -> None:
 class Disk:
     """A file system on a loop device of its own that bypasses the cache of the file behind it, and its rates."""
 
-    def __init__(self, directory: Path, name: str, size: int, content: Path | None = None):
-        self.stick = Stick(directory / f"{name}.img", size, content, label=name)
-        self.device = run("losetup", "--find", "--show", "--direct-io=on", self.stick.path).strip()
-        self.mount = directory / name
+    def __init__(self, stick: Stick):
+        self.device = run("losetup", "--find", "--show", "--direct-io=on", stick.path).strip()
+        self.mount = stick.path.with_suffix(".mount")
         self.mount.mkdir()
         self.number = Path(f"/sys/block/{Path(self.device).name}/dev").read_text().strip()
         run("mount", self.device, self.mount)
@@ -76,6 +75,7 @@ class Disk:
 class Measured:
     seconds: float = 0
     pulled_seconds: float = 0
+    extraction_seconds: float = 0
     extra_disk: int = 0
     medium_read: int = 0
     disk_written: int = 0
@@ -126,16 +126,21 @@ def small_and_large(factory: Factory) -> tuple[Release, Release]:
     return small, factory.release("bench-large", 2, {"counter": web, "web": web, "big": large})
 
 
+def memory_peak(process: subprocess.Popen) -> int:
+    """The most that the process has had in memory so far, in bytes; 0 when it has ended."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def install_with_agent(device: LabDevice, medium: Disk, release: Release) -> Callable[[Measured], None]:
     def work(result: Measured) -> None:
         started = time.monotonic()
         process = subprocess.Popen([AGENT, "install", medium.mount / release.bundle.name, "--json"],
                                    env=device.environment(), stdout=subprocess.PIPE, text=True)
-        status = Path(f"/proc/{process.pid}/status")
         while process.poll() is None:
-            for line in status.read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    result.memory = int(line.split()[1]) * 1024
+            result.memory = max(result.memory, memory_peak(process))
             if not result.pulled_seconds and device.phase() not in (None, "pulling"):
                 result.pulled_seconds = time.monotonic() - started
             time.sleep(0.02)
@@ -152,18 +157,15 @@ def load_with_engine(device: LabDevice, archive: Path) -> Callable[[Measured], N
     return work
 
 
-def on_a_device(directory: Path, small: Release, medium: Disk, throttled: bool,
+def on_a_device(directory: Path, factory: Factory, small: Release, medium: Disk, throttled: bool,
                 contender: Callable[[LabDevice], Callable[[Measured], None]]) -> Measured:
     """A new device that runs the small release, its engine on a disk of its own."""
     home = Path(tempfile.mkdtemp(dir=directory))
-    disk = Disk(home, "disk", BIG_BYTES * 4 + (512 << 20))
+    disk = Disk(Stick(home / "disk.img", BIG_BYTES * 4 + (512 << 20)))
     device = LabDevice(home / "device")
-    device.directory.mkdir()
-    device.trust.write_text((directory / "trust").read_text())
     device.engine.data_root = disk.mount / "data"
     try:
-        device.start()
-        device.provision(small.bundle, small.archives)
+        factory.put_into_service(device, small)
         if throttled:
             disk.throttle(DISK_READ, DISK_WRITE)
             medium.throttle(STICK_READ)
@@ -180,7 +182,6 @@ class LayerServer:
     """The floor: a registry that gives an image's layers from memory and checks nothing."""
 
     def __init__(self, archive: Path):
-        import tarfile
         with tarfile.open(archive) as tar:
             read = lambda name: tar.extractfile(name).read()  # noqa: E731
             manifest, = json.loads(read("manifest.json"))
@@ -220,40 +221,25 @@ class LayerServer:
         return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def extraction_alone(archive: Path, extraction: list[float]) -> Callable[[LabDevice], Callable[[Measured], None]]:
-    """The engine pulls from memory; how long its messages say `Extracting` is the extraction."""
-    server = LayerServer(archive)
-
-    def contender(device: LabDevice) -> Callable[[Measured], None]:
-        def work(result: Measured) -> None:
-            started = time.monotonic()
-            spans: dict[str, list[float]] = {}
-            for message in messages(device.engine, server.reference):
-                if "error" in message:
-                    raise RuntimeError(message["error"])
-                status = message.get("status", "")
-                if status in ("Extracting", "Pull complete"):
-                    spans.setdefault(message["id"], []).append(time.monotonic())
-            extraction.append(sum(span[-1] - span[0] for span in spans.values()))
-            result.pulled_seconds = time.monotonic() - started
-        return work
-    return contender
-
-
-def messages(engine: Engine, reference: str) -> Iterator[dict]:
-    from ou_lab.engine import _UnixConnection
-    connection = _UnixConnection(engine.client.socket_path, 600)
-    connection.request("POST", f"/images/create?fromImage={reference}")
-    reply = connection.getresponse()
-    for line in reply:
-        yield json.loads(line)
-    connection.close()
+def pull_from_memory(device: LabDevice, server: LayerServer) -> Callable[[Measured], None]:
+    """How long the engine's messages say `Extracting` is the extraction."""
+    def work(result: Measured) -> None:
+        started = time.monotonic()
+        spans: dict[str, list[float]] = {}
+        for message in device.engine.client.messages("POST", f"/images/create?fromImage={server.reference}"):
+            if "error" in message:
+                raise RuntimeError(message["error"])
+            status = message.get("status", "")
+            if status in ("Extracting", "Pull complete"):
+                spans.setdefault(message["id"], []).append(time.monotonic())
+        result.extraction_seconds = sum(span[-1] - span[0] for span in spans.values())
+        result.pulled_seconds = time.monotonic() - started
+    return work
 
 
 def bench_release(directory: Path) -> None:
     factory = Factory.cached()
     small, large = small_and_large(factory)
-    (directory / "trust").write_text(f"key {factory.public(factory.key)} owner\n")
     content = directory / "content"
     content.mkdir()
     shutil.copytree(large.bundle, content / large.bundle.name)
@@ -261,32 +247,32 @@ def bench_release(directory: Path) -> None:
     shutil.copy(archive, content / "images.tar")
     run("sh", "-c", f"gzip -6 < {archive} > {content}/images.tar.gz")
     sizes = {path.name: path.stat().st_size for path in content.iterdir() if path.is_file()}
-    bundle_bytes = sum(path.stat().st_size for path in large.bundle.rglob("*") if path.is_file())
-    medium = Disk(directory, "medium", int((sum(sizes.values()) + bundle_bytes) * 1.1) + (64 << 20), content)
+    bundle_bytes = bytes_of(large.bundle)
+    medium = Disk(Stick(directory / "medium.img", int(bytes_of(content) * 1.1) + (64 << 20), content))
     shutil.rmtree(content)
+    server = LayerServer(archive)
+    contenders = {
+        "agent": lambda device: install_with_agent(device, medium, large),
+        "docker load, images.tar": lambda device: load_with_engine(device, medium.mount / "images.tar"),
+        "docker load, images.tar.gz": lambda device: load_with_engine(device, medium.mount / "images.tar.gz"),
+        "engine alone, from memory": lambda device: pull_from_memory(device, server),
+    }
     print(f"One image of {BIG_BYTES / MIB:.0f} MiB; on the medium: bundle {bundle_bytes / MIB:.0f} MiB, images.tar "
           f"{sizes['images.tar'] / MIB:.0f} MiB, images.tar.gz {sizes['images.tar.gz'] / MIB:.0f} MiB.\n")
     try:
         for throttled in (False, True):
             print(f"Medium {STICK_READ / MIB:.0f} MiB/s, disk {DISK_READ / MIB:.0f} MiB/s reading and "
                   f"{DISK_WRITE / MIB:.0f} MiB/s writing:\n" if throttled else "Not throttled:\n")
-            extraction: list[float] = []
-            contenders = {
-                "agent": lambda device: install_with_agent(device, medium, large),
-                "docker load, images.tar": lambda device: load_with_engine(device, medium.mount / "images.tar"),
-                "docker load, images.tar.gz": lambda device: load_with_engine(device, medium.mount / "images.tar.gz"),
-                "engine alone, from memory": extraction_alone(archive, extraction),
-            }
             rows = []
             for name, contender in contenders.items():
-                result = on_a_device(directory, small, medium, throttled, contender)
+                result = on_a_device(directory, factory, small, medium, throttled, contender)
                 rows.append([name, f"{result.pulled_seconds:.1f} s", f"{result.seconds:.1f} s",
                              f"{result.extra_disk / MIB:.0f} MiB", f"{result.medium_read / MIB:.0f} MiB",
                              f"{result.disk_written / MIB:.0f} MiB",
                              f"{result.memory / MIB:.0f} MiB" if result.memory else ""])
             table(["", "images in the engine", "all, on the disk", "peak extra disk", "read from the medium",
                    "written to the disk", "peak memory of the agent"], rows)
-            print(f"The engine's extraction within `engine alone`: {extraction[0]:.1f} s.\n", flush=True)
+            print(f"The engine's extraction within `engine alone`: {result.extraction_seconds:.1f} s.\n", flush=True)
     finally:
         medium.close()
 
@@ -295,12 +281,8 @@ def bench_serve(directory: Path) -> None:
     factory = Factory.cached()
     _, large = small_and_large(factory)
     trust = directory / "trust"
-    trust.write_text(f"key {factory.public(factory.key)} owner\n")
-    content = directory / "content"
-    content.mkdir()
-    shutil.copytree(large.bundle, content / large.bundle.name)
-    size = sum(path.stat().st_size for path in content.rglob("*") if path.is_file())
-    medium = Disk(directory, "medium", int(size * 1.1) + (64 << 20), content)
+    trust.write_text(factory.trust())
+    medium = Disk(Stick.with_bundles(directory / "medium.img", [large.bundle], 64 << 20))
     rows = []
     try:
         for throttled in (False, True):
@@ -316,8 +298,7 @@ def bench_serve(directory: Path) -> None:
                                   text=True) as process:
                 memory = 0
                 while process.poll() is None:
-                    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                        memory = max(memory, int(line.split()[1]) * 1024) if line.startswith("VmHWM") else memory
+                    memory = max(memory, memory_peak(process))
                     time.sleep(0.01)
                 served = json.loads(process.stdout.read())
             seconds = served["milliseconds"] / 1000

@@ -40,21 +40,14 @@ def directory() -> Path:
 def device(directory: Path, factory: Factory, request: pytest.FixtureRequest) -> LabDevice:
     """A device that runs release 1."""
     lab = LabDevice(directory / "device")
-    lab.directory.mkdir()
-    lab.trust.write_text(f"key {factory.public(factory.key)} owner\n")
     try:
-        lab.start()
-        one = factory.one()
-        lab.provision(one.bundle, one.archives)
+        factory.put_into_service(lab, factory.one())
         yield lab
     finally:
         failed = request.node.rep_call.failed if hasattr(request.node, "rep_call") else True
         lab.stop()
         if failed:
-            for log in ("agent.log", "supervisor.log", "systemd.log"):
-                path = lab.directory / log
-                if path.exists():
-                    print(f"--- {log}\n{path.read_text(errors='replace')[-4000:]}")
+            print(lab.logs())
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

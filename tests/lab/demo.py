@@ -12,7 +12,7 @@ from typing import Any
 
 from ou_lab.device import BUILD, BUNDLE_TOOL, LabDevice
 from ou_lab.engine import wait_until
-from ou_lab.media import Stick
+from ou_lab.media import Stick, bytes_of
 from ou_lab.releases import Factory, Release
 
 STARTED = time.monotonic()
@@ -66,15 +66,9 @@ def result_text(stick: Stick) -> str:
 
 def copied_stick(path: Path, release: Release) -> Stick:
     """A stick that `bundle-tool copy` has filled, as its owner would."""
-    size = sum(file.stat().st_size for file in release.bundle.rglob("*") if file.is_file())
-    stick = Stick(path, int(size * 1.1) + (64 << 20))
-    mount = path.with_suffix(".mount")
-    mount.mkdir()
-    subprocess.run(["mount", "-o", "loop", path, mount], check=True)
-    try:
+    stick = Stick(path, int(bytes_of(release.bundle) * 1.1) + (64 << 20))
+    with stick.mounted() as mount:
         tool("copy", release.bundle, mount)
-    finally:
-        subprocess.run(["umount", mount], check=True)
     return stick
 
 
@@ -86,7 +80,7 @@ def describe(device: LabDevice) -> None:
 
 def run(directory: Path) -> None:
     say("A fleet owner makes a key and three releases from container images (busybox, and 300 MB of Debian files)")
-    factory = Factory(BUILD / "demo-cache")
+    factory = Factory.cached()
     one, two, crashing = factory.one(), factory.two(), factory.crashing()
     tool("verify", "--trust", factory.key.with_suffix(".pub"), two.bundle)
     tool("inspect", two.bundle)
@@ -97,11 +91,8 @@ def run(directory: Path) -> None:
 
     say("A device of the fleet runs release 1; it has no network")
     device = LabDevice(directory / "device")
-    device.directory.mkdir()
-    device.trust.write_text(f"key {factory.public(factory.key)} owner\n")
     try:
-        device.start()
-        device.provision(one.bundle, one.archives)
+        factory.put_into_service(device, one)
         describe(device)
         before = device.containers()
 
@@ -130,17 +121,13 @@ def run(directory: Path) -> None:
 
         say("The same stick again, as somebody will try")
         bad.eject()
-        log = device.directory / "agent.log"
-        wait_until("the stick to be out", lambda: log.read_text().count("is gone") >= 2, 30)
+        device.wait_for_log("is gone", 2, 30)
         bad.insert()
         outcome = wait_and_tell(device, 3)
         show(outcome["error"]["message"])
         check("it is recognised and nothing is tried a second time", outcome["result"] == "refused")
     except BaseException:
-        for name in ("agent.log", "supervisor.log"):
-            path = device.directory / name
-            if path.exists():
-                print(f"--- {name}\n{path.read_text(errors='replace')[-4000:]}")
+        print(device.logs())
         raise
     finally:
         device.stop()

@@ -1,4 +1,5 @@
 """Media that must not be taken: each with its own error, and nothing on the device changed."""
+import contextlib
 import json
 import os
 import shutil
@@ -224,21 +225,11 @@ def test_media_that_are_not_for_bundles(device, factory, directory, stick):
 @pytest.fixture
 def small_file_system(directory):
     """Makes an ext4 file system for the engine to live on; unmounts it at the end."""
-    mounted = []
+    with contextlib.ExitStack() as mounted:
+        def make(size_bytes: int, *options: str) -> Path:
+            return mounted.enter_context(Stick(directory / "small.img", size_bytes, options=options).mounted())
 
-    def make(size_bytes: int, *options: str) -> Path:
-        image, mount = directory / "small.img", directory / "small"
-        mount.mkdir()
-        with open(image, "wb") as file:
-            file.truncate(size_bytes)
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, image], check=True)
-        subprocess.run(["mount", "-o", "loop", image, mount], check=True)
-        mounted.append(mount)
-        return mount
-
-    yield make
-    for mount in mounted:
-        subprocess.run(["umount", mount], check=True)
+        yield make
 
 
 @pytest.mark.parametrize("size_mib, options, expected", [(16, (), "not-enough-space"),

@@ -59,6 +59,13 @@ def assert_consistent(device, factory, release):
     assert_tidy(device)
 
 
+def begin(device, medium, phase, seconds=60):
+    """Starts the agent with the medium in its port, and waits for a phase of the update."""
+    medium.insert()
+    device.run_agent()
+    device.wait_for_phase(phase, seconds)
+
+
 def running(device, expected):
     containers = device.containers()
     good = all(name in containers and containers[name]["Image"] == image and containers[name]["State"]["Running"]
@@ -101,7 +108,7 @@ def test_the_medium_is_pulled_while_it_is_read_and_comes_back_elsewhere(device, 
     other = stick(factory.one().bundle)
     device.run_agent()
     medium.insert()
-    wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.002)
+    device.wait_for_phase("pulling")
     medium.pull()
     wait_until("the agent to wait", lambda: device.doing() == "waiting for the medium", 60)
     other.insert()  # a different stick does not disturb it, and takes the old device number
@@ -119,7 +126,7 @@ def test_a_medium_that_never_comes_back_leaves_the_device_as_it_was(device, fact
     medium = stick(factory.two().bundle)
     device.run_agent()
     medium.insert()
-    wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.002)
+    device.wait_for_phase("pulling")
     medium.pull()
     outcome = device.wait_for_outcome()
     assert (outcome["result"], outcome["error"]["name"]) == ("failed", "medium-timeout"), outcome
@@ -132,12 +139,11 @@ def test_the_medium_is_pulled_as_soon_as_it_is_there(device, factory, stick):
     two = factory.two()
     medium = stick(two.bundle)
     device.run_agent()
-    log = device.directory / "agent.log"
     for count in (1, 2):
         medium.insert()
-        wait_until("the agent to see it", lambda: log.read_text().count("is there") >= count, 20, 0.001)
+        device.wait_for_log("is there", count, poll=0.001)
         medium.pull()
-        wait_until("the agent to see it go", lambda: log.read_text().count("is gone") >= count, 20)
+        device.wait_for_log("is gone", count)
     medium.insert()
     outcome = wait_until("the update", lambda: [o for o in device.outcomes() if o["result"] == "updated"], 120)[0]
     assert outcome["from"] == factory.one().commit
@@ -148,9 +154,7 @@ def test_the_medium_is_pulled_as_soon_as_it_is_there(device, factory, stick):
 def test_the_medium_is_pulled_when_it_is_no_longer_needed(device, factory, stick):
     two = factory.two()
     medium = stick(two.bundle)
-    medium.insert()
-    device.run_agent()
-    wait_until("watching to begin", lambda: device.phase() == "confirming", 120, 0.01)
+    begin(device, medium, "confirming", 120)
     medium.pull()
     assert device.wait_for_outcome()["result"] == "updated"
     assert_consistent(device, factory, two)
@@ -158,10 +162,7 @@ def test_the_medium_is_pulled_when_it_is_no_longer_needed(device, factory, stick
 
 def test_the_engine_is_killed_while_it_pulls(device, factory, stick):
     two = factory.two()
-    medium = stick(two.bundle)
-    medium.insert()
-    device.run_agent()
-    wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.002)
+    begin(device, stick(two.bundle), "pulling")
     device.engine.kill()
     wait_until("the agent to notice", lambda: device.doing() == "waiting for the engine", 30)
     device.engine.start()
@@ -174,16 +175,14 @@ def test_an_engine_that_stays_away_fails_the_update_and_the_next_one_works(devic
     two = factory.two()
     device.options["STALL_SECONDS"] = "3"
     medium = stick(two.bundle)
-    medium.insert()
-    device.run_agent()
-    wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.002)
+    begin(device, medium, "pulling")
     device.engine.kill()
     outcome = device.wait_for_outcome()
     assert (outcome["result"], outcome["error"]["name"]) == ("failed", "engine-unavailable"), outcome
     device.engine.start()
     wait_until("release 1 to run again", lambda: running(device, factory.one().manifest["service_images"]), 60)
     medium.eject()
-    wait_until("the medium to be gone", lambda: "is gone" in (device.directory / "agent.log").read_text(), 20)
+    device.wait_for_log("is gone")
     medium.insert()
     assert device.wait_for_outcome(2)["result"] == "updated"
     assert_consistent(device, factory, two)
@@ -191,9 +190,7 @@ def test_an_engine_that_stays_away_fails_the_update_and_the_next_one_works(devic
 
 def test_the_supervisor_is_killed_while_the_release_is_watched(device, factory, stick):
     two = factory.two()
-    stick(two.bundle).insert()
-    device.run_agent()
-    wait_until("watching to begin", lambda: device.phase() == "confirming", 120, 0.01)
+    begin(device, stick(two.bundle), "confirming", 120)
     subprocess.run(["pkill", "-KILL", "-f", f"standin_supervisor.py --database {device.database_file}"], check=True)
     assert device.wait_for_outcome()["result"] == "updated"
     assert_consistent(device, factory, two)
@@ -201,9 +198,7 @@ def test_the_supervisor_is_killed_while_the_release_is_watched(device, factory, 
 
 def test_sigterm_stops_the_agent_at_once_and_the_next_one_goes_on(device, factory, stick):
     two = factory.two()
-    stick(two.bundle).insert()
-    device.run_agent()
-    wait_until("watching to begin", lambda: device.phase() == "confirming", 120, 0.01)
+    begin(device, stick(two.bundle), "confirming", 120)
     device.agent.terminate()
     assert device.agent.wait(timeout=10) == 0
     assert device.phase() == "confirming"
@@ -221,7 +216,7 @@ def test_a_blob_that_changes_under_the_agent_is_noticed(device, factory, stick, 
     size = blob.stat().st_size
     process = subprocess.Popen([str(device_agent()), "install", str(bundle), "--json"], env=device.environment(),
                                stdout=subprocess.PIPE, text=True)
-    wait_until("pulling to begin", lambda: device.phase() == "pulling", 60, 0.001)
+    device.wait_for_phase("pulling")
     with open(blob, "r+b") as file:
         file.seek(size - 1000)
         file.write(bytes(500))

@@ -60,7 +60,7 @@ def test_a_release_that_crashes_is_taken_back_and_the_same_stick_does_not_loop(d
 
     before = device.fingerprint()
     medium.eject()
-    wait_until("the medium to be gone", lambda: "is gone" in (device.directory / "agent.log").read_text(), 20)
+    device.wait_for_log("is gone")
     medium.insert()
     again = device.wait_for_outcome(3)
     assert (again["result"], again["error"]["name"]) == ("refused", "bundle-failed-before")
@@ -87,7 +87,7 @@ def test_the_same_stick_after_a_success_says_up_to_date_and_changes_nothing(devi
     assert device.wait_for_outcome()["result"] == "updated"
     before = device.fingerprint()
     medium.eject()
-    wait_until("the medium to be gone", lambda: "is gone" in (device.directory / "agent.log").read_text(), 20)
+    device.wait_for_log("is gone")
     medium.insert()
     assert device.wait_for_outcome(2)["result"] == "up-to-date"
     assert device.fingerprint() == before

@@ -22,14 +22,13 @@ def files_of(root):
 
 
 def lab_functions(root):
-    """The names of the tests and of what they share in tests/lab."""
+    """The names of the functions in tests/lab."""
     names = set()
     folder = os.path.join(root, 'tests/lab')
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         if name.endswith('.py'):
             with open(os.path.join(folder, name), encoding='utf-8') as file:
                 names.update(re.findall(r'^def (\w+)', file.read(), re.MULTILINE))
-                names.add(name.removesuffix('.py'))
     return names
 
 

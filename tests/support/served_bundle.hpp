@@ -69,8 +69,14 @@ struct RunningRegistry {
                            const agent::install::RegistryAddress& address = {},
                            std::chrono::seconds wait_limit = std::chrono::seconds(60),
                            std::function<void(bool)> on_wait = {})
-      : chunks(bundle.open(), wait_limit, std::move(on_wait)) {
-    auto started = agent::install::LoopbackRegistry::start(address, bundle.manifest, chunks);
+      : RunningRegistry(bundle.manifest, bundle.open(), address, wait_limit, std::move(on_wait)) {}
+  /// The same with the medium somewhere else.
+  RunningRegistry(const bundle::Manifest& manifest, base::UntrustedDirectory medium,
+                  const agent::install::RegistryAddress& address = {},
+                  std::chrono::seconds wait_limit = std::chrono::seconds(60),
+                  std::function<void(bool)> on_wait = {})
+      : chunks(std::move(medium), wait_limit, std::move(on_wait)) {
+    auto started = agent::install::LoopbackRegistry::start(address, manifest, chunks);
     if (!started) {
       throw std::runtime_error(started.error().message());
     }

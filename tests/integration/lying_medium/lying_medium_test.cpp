@@ -32,23 +32,6 @@ class LyingMedium {
   support::Scratch mount_;
 };
 
-struct Serving {
-  Serving(const support::ServedBundle& bundle, const LyingMedium& medium)
-      : chunks(medium.open(), std::chrono::seconds(60), {}),
-        registry(*agent::install::LoopbackRegistry::start({}, bundle.manifest, chunks)) {}
-  Serving(const Serving&) = delete;
-  Serving& operator=(const Serving&) = delete;
-  ~Serving() { chunks.stop(); }
-
-  [[nodiscard]] support::HttpReply get(const oci::Digest& blob, const std::string& headers = "") {
-    const auto& address = registry->address();
-    return http_get(address.port, "/v2/" + address.token + "/app/blobs/" + blob.text(), headers);
-  }
-
-  agent::intake::MediumChunks chunks;
-  std::unique_ptr<agent::install::LoopbackRegistry> registry;
-};
-
 }  // namespace
 
 TEST_CASE("lying medium: what is asked for again is verified again, and nothing false is served") {
@@ -58,20 +41,23 @@ TEST_CASE("lying medium: what is asked for again is verified again, and nothing 
       {framed ? support::framed_blob(content, kChunk) : support::plain_blob(content, kChunk)});
   const auto& layer = bundle.layers[0].blob.uncompressed_digest;
   const LyingMedium medium(bundle, 1);
-  Serving serving(bundle, medium);
+  const support::RunningRegistry serving(bundle.manifest, medium.open());
+  const auto get = [&](const std::string& headers = "") {
+    return http_get(serving.port(), serving.blob_path(layer), headers);
+  };
 
-  const auto first = serving.get(layer);
+  const auto first = get();
   CHECK(first.status == 200);
   CHECK((first.body == content));
   CHECK_FALSE(serving.registry->failure());
 
   SECTION("as a whole") {
-    const auto second = serving.get(layer);
+    const auto second = get();
     CHECK_FALSE(second.complete);
     CHECK(second.body.empty());
   }
   SECTION("from the middle on, as an engine resumes") {
-    const auto second = serving.get(layer, "Range: bytes=" + std::to_string(2 * kChunk) + "-\r\n");
+    const auto second = get("Range: bytes=" + std::to_string(2 * kChunk) + "-\r\n");
     CHECK_FALSE(second.complete);
     CHECK(second.body.empty());
   }

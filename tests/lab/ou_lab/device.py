@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 from .engine import Engine, wait_until
@@ -145,8 +142,8 @@ class LabDevice:
 
     def environment(self) -> dict[str, str]:
         options = {"HOST_ROOT": self.host, "STATE_DIR": self.state, "RUNTIME_DIR": self.directory / "run",
-                   "TRUST": self.trust, "MEDIA": "loop", "LOOP_FILES": self.directory.parent, "ENGINE_SOCKET": self.engine.socket_path,
-                   "ENGINE_ROOT": self.engine.data_root, "SUPERVISOR_ADDRESS": f"http://127.0.0.1:{self.port}",
+                   "TRUST": self.trust, "MEDIA": "loop", "LOOP_FILES": self.directory.parent,
+                   "ENGINE_SOCKET": self.engine.socket_path, "ENGINE_ROOT": self.engine.data_root, "SUPERVISOR_ADDRESS": f"http://127.0.0.1:{self.port}",
                    "DBUS_ADDRESS": self.bus, "APPLY_SECONDS": "60", "STALL_SECONDS": "60", **self.options}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OFFLINE_UPDATER_")}
         return {**kept, **{f"OFFLINE_UPDATER_{name}": str(value) for name, value in options.items()}}
@@ -196,6 +193,20 @@ class LabDevice:
             return json.loads((self.state / "journal.json").read_text())["phase"]
         except (OSError, ValueError, KeyError):
             return None
+
+    def wait_for_phase(self, phase: str, seconds: float = 60) -> None:
+        """Until the journal says that the update is in `phase`; some phases are short."""
+        wait_until(f"the phase {phase}", lambda: self.phase() == phase, seconds, 0.001)
+
+    def wait_for_log(self, text: str, count: int = 1, seconds: float = 20, poll: float = 0.05) -> None:
+        """Until the agent has logged `text` so many times."""
+        log = self.directory / "agent.log"
+        wait_until(f"the agent to log {text}", lambda: log.read_text().count(text) >= count, seconds, poll)
+
+    def logs(self) -> str:
+        """The ends of what ran on the device, for whoever looks for a fault."""
+        paths = [self.directory / name for name in ("agent.log", "supervisor.log", "systemd.log")]
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}" for path in paths if path.exists())
 
     def doing(self) -> str:
         try:

@@ -1,6 +1,7 @@
 """A real container engine of the lab device: Debian's dockerd with its own data root and no network."""
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import time
 import urllib.parse
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 
 def wait_until(what: str, condition: Callable[[], Any], seconds: float = 60, poll: float = 0.05) -> Any:
@@ -64,6 +65,13 @@ class EngineClient:
             return json.loads(text) if text else None
         except ValueError:
             return text
+
+    def messages(self, method: str, path: str, timeout: float = 600) -> Iterator[dict]:
+        """The messages of a long answer as they come."""
+        with contextlib.closing(_UnixConnection(self.socket_path, timeout)) as connection:
+            connection.request(method, path)
+            for line in connection.getresponse():
+                yield json.loads(line)
 
     def image(self, reference: str) -> dict | None:
         try:

@@ -2,40 +2,57 @@
 FAT is mounted in the virtual device of a later issue.)"""
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Iterator
 
 
 def _run(*command: str | Path, **options) -> str:
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, **options).stdout
 
 
+def bytes_of(directory: Path) -> int:
+    """The size of all files below a directory."""
+    return sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
+
+
 class Stick:
     """One medium: a file with a file system. It can be in a port (attached) or not."""
 
-    def __init__(self, path: Path, size_bytes: int, content: Path | None = None, label: str = "STICK"):
+    def __init__(self, path: Path, size_bytes: int, content: Path | None = None, label: str = "STICK",
+                 options: tuple[str, ...] = ()):
         self.path = path
         self.device: str | None = None
         self._spare: Path | None = None
         with open(path, "wb") as file:
             file.truncate(size_bytes)
         source = ["-d", content] if content else []
-        _run("mke2fs", "-q", "-F", "-t", "ext4", "-L", label, *source, path)
+        _run("mke2fs", "-q", "-F", "-t", "ext4", "-L", label, *options, *source, path)
 
     @classmethod
     def with_bundles(cls, path: Path, bundles: list[Path], extra_bytes: int = 32 << 20) -> "Stick":
         content = path.with_suffix(".content")
         shutil.rmtree(content, ignore_errors=True)
         content.mkdir(parents=True)
-        size = 0
         for bundle in bundles:
             shutil.copytree(bundle, content / bundle.name, symlinks=True)
-            size += sum(file.lstat().st_size for file in bundle.rglob("*") if file.is_file())
-        stick = cls(path, int(size * 1.1) + extra_bytes, content)
+        stick = cls(path, int(bytes_of(content) * 1.1) + extra_bytes, content)
         shutil.rmtree(content)
         return stick
+
+    @contextlib.contextmanager
+    def mounted(self) -> Iterator[Path]:
+        """Mounted on this machine, writable."""
+        mount = self.path.with_suffix(".mount")
+        mount.mkdir()
+        _run("mount", "-o", "loop", self.path, mount)
+        try:
+            yield mount
+        finally:
+            _run("umount", mount)
 
     def insert(self) -> None:
         assert self.device is None

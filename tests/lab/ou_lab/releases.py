@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import images
-from .device import BUILD, BUNDLE_TOOL, DEVICE_TYPE, FLEET, HERE
+from .device import BUILD, BUNDLE_TOOL, DEVICE_TYPE, FLEET, HERE, LabDevice
 
 BIG_BYTES = int(os.environ.get("OU_LAB_BIG_BYTES", str(300 << 20)))
 COUNTER = "echo \"start of counter {version}\" >> /data/log; sync; exec sleep 1000000\n"
@@ -73,6 +73,17 @@ class Factory:
 
     def public(self, key: Path) -> str:
         return key.with_suffix(".pub").read_text().splitlines()[1]
+
+    def trust(self) -> str:
+        """A trust file with the owner's key."""
+        return f"key {self.public(self.key)} owner\n"
+
+    def put_into_service(self, device: LabDevice, release: Release) -> None:
+        """Makes the device as it leaves the factory: it trusts the owner's key and runs `release`."""
+        device.directory.mkdir()
+        device.trust.write_text(self.trust())
+        device.start()
+        device.provision(release.bundle, release.archives)
 
     def image(self, name: str, script: str, big: str | None = None, healthcheck: list[str] | None = None) -> Path:
         path = self.directory / "images" / f"{name}.tar"
