@@ -122,6 +122,22 @@ std::string_view name_of(ErrorCode code) {
       return "nothing-to-install";
     case ErrorCode::kReleaseWithoutAgent:
       return "release-without-agent";
+    case ErrorCode::kOsDowngrade:
+      return "os-downgrade";
+    case ErrorCode::kOsUnconfirmed:
+      return "os-unconfirmed";
+    case ErrorCode::kOsSlotTooSmall:
+      return "os-slot-too-small";
+    case ErrorCode::kBootPartitionFull:
+      return "boot-partition-full";
+    case ErrorCode::kSecureBoot:
+      return "secure-boot";
+    case ErrorCode::kOsUnsupported:
+      return "os-unsupported";
+    case ErrorCode::kSupervisorDowngrade:
+      return "supervisor-downgrade";
+    case ErrorCode::kOsImageInvalid:
+      return "os-image-invalid";
     case ErrorCode::kEngine:
       return "engine";
     case ErrorCode::kEnginePull:
@@ -142,6 +158,18 @@ std::string_view name_of(ErrorCode code) {
       return "port-unavailable";
     case ErrorCode::kSupervisorDatabase:
       return "supervisor-database";
+    case ErrorCode::kOsInstall:
+      return "os-install";
+    case ErrorCode::kOsCheck:
+      return "os-check";
+    case ErrorCode::kConfigJson:
+      return "config-json";
+    case ErrorCode::kIdentityBackup:
+      return "identity-backup";
+    case ErrorCode::kReboot:
+      return "reboot";
+    case ErrorCode::kStaging:
+      return "staging";
     case ErrorCode::kReleaseNotApplied:
       return "release-not-applied";
     case ErrorCode::kReleaseUnhealthy:
@@ -150,6 +178,10 @@ std::string_view name_of(ErrorCode code) {
       return "rollback-failed";
     case ErrorCode::kInterrupted:
       return "interrupted";
+    case ErrorCode::kOsReverted:
+      return "os-reverted";
+    case ErrorCode::kIdentityLost:
+      return "identity-lost";
     case ErrorCode::kJournal:
       return "journal";
     case ErrorCode::kOutcome:

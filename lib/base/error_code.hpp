@@ -73,6 +73,14 @@ enum class ErrorCode : int {
   kUpdateInProgress = 312,
   kNothingToInstall = 313,
   kReleaseWithoutAgent = 314,
+  kOsDowngrade = 315,
+  kOsUnconfirmed = 316,
+  kOsSlotTooSmall = 317,
+  kBootPartitionFull = 318,
+  kSecureBoot = 319,
+  kOsUnsupported = 320,
+  kSupervisorDowngrade = 321,
+  kOsImageInvalid = 322,
 
   // Installing
   kEngine = 400,
@@ -85,12 +93,20 @@ enum class ErrorCode : int {
   kServiceManager = 407,
   kPortUnavailable = 408,
   kSupervisorDatabase = 409,
+  kOsInstall = 410,
+  kOsCheck = 411,
+  kConfigJson = 412,
+  kIdentityBackup = 413,
+  kReboot = 414,
+  kStaging = 415,
 
   // Confirming and going back
   kReleaseNotApplied = 500,
   kReleaseUnhealthy = 501,
   kRollbackFailed = 502,
   kInterrupted = 503,
+  kOsReverted = 504,
+  kIdentityLost = 505,
 
   // The record
   kJournal = 600,

@@ -30,6 +30,9 @@ inline constexpr std::uint32_t kMinChunkBytes = 64 * 1024;
 inline constexpr std::uint32_t kMaxChunkBytes = 4 * 1024 * 1024;
 inline constexpr std::uint32_t kDefaultChunkBytes = 1024 * 1024;
 inline constexpr std::size_t kMaxDirectoryEntries = 20'000;
+inline constexpr std::size_t kMaxBootFiles = 8192;
+inline constexpr std::size_t kMaxConnections = 32;
+inline constexpr std::size_t kMaxConnectionBytes = std::size_t{64} * 1024;
 inline constexpr std::uint32_t kMaxConfirmSeconds = 24 * 3600;
 
 }  // namespace bundle

@@ -1,6 +1,7 @@
 #include "bundle/manifest.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace bundle {
 
@@ -8,6 +9,26 @@ const Image* Manifest::find_image(const oci::Digest& id) const {
   const auto found = std::find_if(images.begin(), images.end(),
                                   [&id](const auto& image) { return image.id == id; });
   return found == images.end() ? nullptr : &*found;
+}
+
+std::uint64_t Manifest::format() const {
+  const bool newer = !has_release() || os || supervisor || !config.empty() || policy.stage ||
+                     policy.allow_os_downgrade;
+  return newer ? kOsFormatVersion : kFormatVersion;
+}
+
+bool is_patchable_config_key(std::string_view key) {
+  // Settings only. Identity, endpoints (another one makes the supervisor delete volumes) and the
+  // flasher's "installer" are not here, and what is not here stays as the device has it.
+  constexpr std::array<std::string_view, 8> kKeys{"appUpdatePollInterval",
+                                                  "country",
+                                                  "developmentMode",
+                                                  "dnsServers",
+                                                  "hostname",
+                                                  "ntpServers",
+                                                  "os",
+                                                  "persistentLogging"};
+  return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
 }
 
 std::size_t chunk_count(const Blob& blob) {

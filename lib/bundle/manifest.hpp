@@ -13,7 +13,8 @@
 
 namespace bundle {
 
-inline constexpr std::uint64_t kFormatVersion = 1;
+inline constexpr std::uint64_t kFormatVersion = 1;    // a release, and nothing else
+inline constexpr std::uint64_t kOsFormatVersion = 2;  // may also have os, supervisor, config
 
 /// How a stored blob is cut into pieces that are verified one by one.
 struct ChunkTable {
@@ -69,7 +70,7 @@ struct Service {
 };
 
 struct Release {
-  std::string commit;  // 32 or 40 lower-case hexadecimal digits
+  std::string commit;  // 32 or 40 lower-case hexadecimal digits; empty: the bundle has no release
   std::optional<std::uint64_t> id;
   std::optional<std::uint64_t> app_id;
   std::string app_name;
@@ -77,6 +78,36 @@ struct Release {
   std::string volumes_json;       // object: volume name to its definition
   std::string networks_json;
 };
+
+/// A host OS: a hostapp image, and what the device has to know of it before it wipes a slot.
+/// \source balenaos.md sections 1, 2, 5, 17
+struct HostOs {
+  oci::Digest image = oci::Digest::of({});          // Image::id
+  std::string version;                              // VERSION of its os-release: "6.6.0+rev1"
+  std::string meta_version;                         // META_BALENA_VERSION, else VERSION
+  std::string device_type;                          // SLUG: the one type that this OS is for
+  std::map<std::string, std::uint64_t> boot_files;  // below /resin-boot: path to size in bytes
+  std::uint64_t boot_volume_bytes = 0;  // of /boot, which is copied into a volume: 4 KiB blocks
+  bool signed_for_secure_boot = false;  // has EFI/BOOT/grub-luks.cfg.sig
+};
+
+struct SupervisorImage {
+  oci::Digest image = oci::Digest::of({});  // Image::id
+  std::string name;     // under which the OS looks for it, without tag: "registry.example/v2/0af3"
+  std::string version;  // "17.0.1"
+};
+
+/// What changes in config.json, and files for system-connections/.
+struct ConfigChange {
+  std::string patch_json = "{}";                   // object: allowed key to its new value
+  std::map<std::string, std::string> connections;  // file name to content
+
+  [[nodiscard]] bool empty() const { return patch_json == "{}" && connections.empty(); }
+};
+
+/// Whether a bundle may set this key of config.json. Identity and endpoints never are.
+/// \source balenaos.md section 9
+bool is_patchable_config_key(std::string_view key);
 
 struct VersionRange {
   std::optional<std::string> minimum;  // inclusive
@@ -101,6 +132,8 @@ struct Policy {
   std::uint32_t confirm_seconds = 60;  // how long the criterion must hold without a break
   HealthCriterion health = HealthCriterion::kHealthy;
   bool pin = true;  // pin the device to this release, so that a later connection keeps it
+  bool allow_os_downgrade = false;
+  bool stage = false;  // copy to the device first, so that the medium can go on
 };
 
 struct Manifest {
@@ -111,11 +144,17 @@ struct Manifest {
   Targets targets;
   Policy policy;
   Release release;
+  std::optional<HostOs> os;
+  std::optional<SupervisorImage> supervisor;
+  ConfigChange config;
   std::vector<Image> images;                 // by id
   std::map<oci::Digest, Blob> blobs;         // every file below blobs/
   std::map<std::string, oci::Digest> files;  // "index.json", "oci-layout": SHA-256 of each
 
   [[nodiscard]] const Image* find_image(const oci::Digest& id) const;
+  [[nodiscard]] bool has_release() const { return !release.commit.empty(); }
+  /// The lowest format that can say all this: what it is written in.
+  [[nodiscard]] std::uint64_t format() const;
 };
 
 /// Reads manifest.json. Only bytes whose signature holds may come here.

@@ -236,7 +236,7 @@ base::Status check_image(const Manifest& manifest, const Image& image,
   return base::ok();
 }
 
-base::Status check_release(const Manifest& manifest) {
+base::Status check_release(const Manifest& manifest, std::set<oci::Digest>& wanted) {
   const auto& release = manifest.release;
   if (!is_hex(release.commit, {32, 40})) {
     return field("release", "must have a commit of 32 or 40 lower-case hexadecimal digits");
@@ -244,7 +244,6 @@ base::Status check_release(const Manifest& manifest) {
   if (release.services.empty()) {
     return field("release.services", "must not be empty");
   }
-  std::set<oci::Digest> wanted;
   for (const auto& service : release.services) {
     OU_CHECK(check_service(service));
     if (manifest.find_image(service.image) == nullptr) {
@@ -254,9 +253,103 @@ base::Status check_release(const Manifest& manifest) {
   }
   OU_CHECK(check_repositories(release.services));
   OU_CHECK(check_definitions(release.volumes_json, "release.volumes"));
-  OU_CHECK(check_definitions(release.networks_json, "release.networks"));
+  return check_definitions(release.networks_json, "release.networks");
+}
+
+/// A path below /resin-boot: no way out of it.
+bool is_boot_path(std::string_view path) {
+  if (path.empty() || path.size() > kMaxNameBytes || base::printable(path) != path) {
+    return false;
+  }
+  for (std::size_t start = 0; start <= path.size();) {
+    const auto slash = std::min(path.find('/', start), path.size());
+    const auto part = path.substr(start, slash - start);
+    if (part.empty() || part == "." || part == "..") {
+      return false;
+    }
+    start = slash + 1;
+  }
+  return true;
+}
+
+base::Status check_os(const Manifest& manifest, std::set<oci::Digest>& wanted) {
+  const auto& os = *manifest.os;
+  if (manifest.find_image(os.image) == nullptr) {
+    return field("os.image", "names an image that is not in images");
+  }
+  wanted.insert(os.image);
+  const auto is_version = [](std::string_view text) {
+    return !text.empty() && kDigits.find(text.front()) != std::string_view::npos &&
+           base::printable(text) == text;
+  };
+  if (!is_version(os.version) || !is_version(os.meta_version)) {
+    return field("os", "must have version and meta_version, such as 6.6.0+rev1");
+  }
+  // An OS of another type bricks a device: one bundle has one, and no fleet-wide guess.
+  if (manifest.targets.device_types != std::vector{os.device_type}) {
+    return field("targets.device_types",
+                 "must be exactly the type that the host OS is for: " + os.device_type);
+  }
+  for (const auto& [path, size] : os.boot_files) {
+    if (!is_boot_path(path)) {
+      return field("os.boot_files", "has the path \"" + base::printable(path, 64) + "\"");
+    }
+  }
+  return base::ok();
+}
+
+base::Status check_supervisor(const Manifest& manifest, std::set<oci::Digest>& wanted) {
+  const auto& supervisor = *manifest.supervisor;
+  if (manifest.find_image(supervisor.image) == nullptr) {
+    return field("supervisor.image", "names an image that is not in images");
+  }
+  wanted.insert(supervisor.image);
+  // Without a tag: the OS's health check looks for the name alone (balenaos.md section 8).
+  if (!is_image_reference(supervisor.name + "@" + supervisor.image.text())) {
+    return field("supervisor.name", "must be REGISTRY/PATH, without tag and digest");
+  }
+  if (supervisor.version.empty() ||
+      kDigits.find(supervisor.version.front()) == std::string_view::npos) {
+    return field("supervisor.version", "must be a version such as 17.0.1");
+  }
+  return base::ok();
+}
+
+base::Status check_config(const ConfigChange& config) {
+  OU_TRY(const auto patch, read_object(config.patch_json, "config.patch"));
+  for (const auto& [key, value] : patch.items()) {
+    if (!is_patchable_config_key(key)) {
+      return field("config.patch", "sets " + base::printable(key, 64) +
+                                       ", which a bundle may not: identity and endpoints belong "
+                                       "to the device");
+    }
+  }
+  for (const auto& [name, content] : config.connections) {
+    if (!is_name(name) || content.empty()) {
+      return field("config.connections",
+                   "must have content under names of letters, digits, '_', '.', '-'");
+    }
+  }
+  return base::ok();
+}
+
+base::Status check_payload(const Manifest& manifest) {
+  if (!manifest.has_release() && !manifest.os) {
+    return field("release", "and os are both missing: there is nothing to install");
+  }
+  std::set<oci::Digest> wanted;
+  if (manifest.has_release()) {
+    OU_CHECK(check_release(manifest, wanted));
+  }
+  if (manifest.os) {
+    OU_CHECK(check_os(manifest, wanted));
+  }
+  if (manifest.supervisor) {
+    OU_CHECK(check_supervisor(manifest, wanted));
+  }
+  OU_CHECK(check_config(manifest.config));
   if (wanted.size() != manifest.images.size()) {
-    return field("images", "holds an image twice, or one that no service uses");
+    return field("images", "holds an image twice, or one that nothing uses");
   }
   return base::ok();
 }
@@ -268,7 +361,7 @@ base::Status check(const Manifest& manifest) {
     return field("id", "must be a UUID in lower case");
   }
   OU_CHECK(check_targets(manifest.targets));
-  OU_CHECK(check_release(manifest));
+  OU_CHECK(check_payload(manifest));
   std::set<oci::Digest> used;
   for (const auto& image : manifest.images) {
     OU_CHECK(check_image(manifest, image, used));

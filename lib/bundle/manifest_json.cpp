@@ -57,6 +57,13 @@ Json release_json(const Release& release, const std::string& fleet_uuid) {
   return {{fleet_uuid, std::move(app)}};
 }
 
+Json os_json(const HostOs& os) {
+  return {{"image", os.image.text()},           {"version", os.version},
+          {"meta_version", os.meta_version},    {"device_type", os.device_type},
+          {"boot_files", os.boot_files},        {"boot_volume_bytes", os.boot_volume_bytes},
+          {"signed", os.signed_for_secure_boot}};
+}
+
 Json image_json(const Image& image) {
   auto layers = Json::array();
   for (const auto& layer : image.layers) {
@@ -95,6 +102,22 @@ Json blob_json(const Blob& blob) {
           {"chunks", std::move(chunks)}};
 }
 
+/// The members that only format 2 has.
+void add_os_parts(const Manifest& manifest, Json& json) {
+  if (manifest.os) {
+    json["os"] = os_json(*manifest.os);
+  }
+  if (manifest.supervisor) {
+    json["supervisor"] = {{"image", manifest.supervisor->image.text()},
+                          {"name", manifest.supervisor->name},
+                          {"version", manifest.supervisor->version}};
+  }
+  if (!manifest.config.empty()) {
+    json["config"] = {{"patch", Json::parse(manifest.config.patch_json, nullptr, false)},
+                      {"connections", manifest.config.connections}};
+  }
+}
+
 }  // namespace
 
 std::string to_json(const Manifest& manifest) {
@@ -116,28 +139,35 @@ std::string to_json(const Manifest& manifest) {
   for (const auto& [name, digest] : manifest.files) {
     files[name] = digest.text();
   }
-  return base::to_canonical(
-      {{"format", kFormatVersion},
-       {"id", manifest.bundle_id},
-       {"name", manifest.name},
-       {"created", format_timestamp(manifest.created_at)},
-       {"sequence", manifest.sequence},
-       {"targets",
-        {{"fleet", targets.fleet_uuid},
-         {"device_types", targets.device_types},
-         {"device_uuids", targets.device_uuids},
-         {"os_version", range_json(targets.os_version)},
-         {"supervisor_version", range_json(targets.supervisor_version)}}},
-       {"policy",
-        {{"override_update_lock", policy.override_update_lock},
-         {"confirm_seconds", policy.confirm_seconds},
-         {"health", policy.health == HealthCriterion::kRunning ? "running" : "healthy"},
-         {"pin", policy.pin}}},
-       {"release", release_json(manifest.release, targets.fleet_uuid)},
-       {"service_images", std::move(service_images)},
-       {"images", std::move(images)},
-       {"blobs", std::move(blobs)},
-       {"files", std::move(files)}});
+  Json policy_json{{"override_update_lock", policy.override_update_lock},
+                   {"confirm_seconds", policy.confirm_seconds},
+                   {"health", policy.health == HealthCriterion::kRunning ? "running" : "healthy"},
+                   {"pin", policy.pin}};
+  Json json{{"format", manifest.format()},
+            {"id", manifest.bundle_id},
+            {"name", manifest.name},
+            {"created", format_timestamp(manifest.created_at)},
+            {"sequence", manifest.sequence},
+            {"targets",
+             {{"fleet", targets.fleet_uuid},
+              {"device_types", targets.device_types},
+              {"device_uuids", targets.device_uuids},
+              {"os_version", range_json(targets.os_version)},
+              {"supervisor_version", range_json(targets.supervisor_version)}}},
+            {"images", std::move(images)},
+            {"blobs", std::move(blobs)},
+            {"files", std::move(files)}};
+  if (manifest.has_release()) {
+    json["release"] = release_json(manifest.release, targets.fleet_uuid);
+    json["service_images"] = std::move(service_images);
+  }
+  if (manifest.format() >= kOsFormatVersion) {
+    policy_json["allow_os_downgrade"] = policy.allow_os_downgrade;
+    policy_json["stage"] = policy.stage;
+    add_os_parts(manifest, json);
+  }
+  json["policy"] = std::move(policy_json);
+  return base::to_canonical(json);
 }
 
 }  // namespace bundle

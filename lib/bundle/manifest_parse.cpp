@@ -53,7 +53,7 @@ base::Result<Targets> read_targets(const Json& json) {
   return targets;
 }
 
-base::Result<Policy> read_policy(const Json& json) {
+base::Result<Policy> read_policy(const Json& json, std::uint64_t format) {
   JsonObject object(json, "policy");
   Policy policy;
   policy.override_update_lock =
@@ -66,6 +66,10 @@ base::Result<Policy> read_policy(const Json& json) {
   }
   policy.health = health == "running" ? HealthCriterion::kRunning : HealthCriterion::kHealthy;
   policy.pin = object.optional_boolean("pin").value_or(policy.pin);
+  if (format >= kOsFormatVersion) {
+    policy.allow_os_downgrade = object.optional_boolean("allow_os_downgrade").value_or(false);
+    policy.stage = object.optional_boolean("stage").value_or(false);
+  }
   OU_CHECK(object.finish());
   return policy;
 }
@@ -146,6 +150,47 @@ base::Status read_service_images(const Json& json, Release& release) {
     service.image = read_digest(object, service.name);
   }
   return object.finish();
+}
+
+base::Result<HostOs> read_os(const Json& json) {
+  JsonObject object(json, "os");
+  HostOs os;
+  os.image = read_digest(object, "image");
+  os.version = object.text("version", kMaxNameBytes);
+  os.meta_version = object.text("meta_version", kMaxNameBytes);
+  os.device_type = object.text("device_type", kMaxNameBytes);
+  os.boot_volume_bytes = object.number("boot_volume_bytes", kMaxUncompressedBytes);
+  os.signed_for_secure_boot = object.optional_boolean("signed").value_or(false);
+  JsonObject files(object.object("boot_files"), "os.boot_files");
+  if (object.object("boot_files").size() > kMaxBootFiles) {
+    object.fail("boot_files", "has more than " + std::to_string(kMaxBootFiles) + " files");
+  } else {
+    for (const auto& [path, size] : object.object("boot_files").items()) {
+      os.boot_files.emplace(path, files.number(path, kMaxBlobBytes));
+    }
+  }
+  OU_CHECK(object.finish());
+  OU_CHECK(files.finish());
+  return os;
+}
+
+base::Result<SupervisorImage> read_supervisor(const Json& json) {
+  JsonObject object(json, "supervisor");
+  SupervisorImage supervisor;
+  supervisor.image = read_digest(object, "image");
+  supervisor.name = object.text("name", kMaxNameBytes);
+  supervisor.version = object.text("version", kMaxNameBytes);
+  OU_CHECK(object.finish());
+  return supervisor;
+}
+
+base::Result<ConfigChange> read_config(const Json& json) {
+  JsonObject object(json, "config");
+  ConfigChange config;
+  config.patch_json = read_document(object, "patch", false);
+  config.connections = object.text_map("connections", kMaxConnections, kMaxConnectionBytes);
+  OU_CHECK(object.finish());
+  return config;
 }
 
 base::Result<std::vector<Image>> read_images(const Json& json) {
@@ -233,11 +278,42 @@ base::Result<std::map<oci::Digest, Blob>> read_blobs(const Json& json) {
   return blobs;
 }
 
+/// The members that say what is installed. Format 2 may leave each of them out.
+base::Status read_payload(JsonObject& object, std::uint64_t format, Manifest& manifest) {
+  const bool newer = format >= kOsFormatVersion;
+  const auto& release = object.object("release", !newer);
+  const auto& service_images = object.object("service_images", !release.empty());
+  static const Json kNone = Json::object();
+  const auto part = [&](const char* key) -> const Json& {
+    return newer ? object.object(key, false) : kNone;
+  };
+  const auto& os = part("os");
+  const auto& supervisor = part("supervisor");
+  const auto& config = part("config");
+  OU_CHECK(object.finish());
+  if (!newer || !release.empty() || !service_images.empty()) {
+    OU_TRY(manifest.release, read_release(release, manifest.targets.fleet_uuid));
+    OU_CHECK(read_service_images(service_images, manifest.release));
+  }
+  if (!os.empty()) {
+    OU_TRY(manifest.os, read_os(os));
+  }
+  if (!supervisor.empty()) {
+    OU_TRY(manifest.supervisor, read_supervisor(supervisor));
+  }
+  if (!config.empty()) {
+    OU_TRY(manifest.config, read_config(config));
+  }
+  return base::ok();
+}
+
 base::Result<Manifest> read_manifest(const Json& json) {
   JsonObject object(json, "");
-  if (object.optional_number("format") != kFormatVersion) {
+  const auto format = object.optional_number("format").value_or(0);
+  if (format != kFormatVersion && format != kOsFormatVersion) {
     return Error(ErrorCode::kManifestVersion,
-                 "this program reads format " + std::to_string(kFormatVersion) +
+                 "this program reads formats " + std::to_string(kFormatVersion) + " and " +
+                     std::to_string(kOsFormatVersion) +
                      " of bundles, and this bundle has another: update the program");
   }
   Manifest manifest;
@@ -251,20 +327,16 @@ base::Result<Manifest> read_manifest(const Json& json) {
   manifest.sequence = object.number("sequence");
   const auto& targets = object.object("targets");
   const auto& policy = object.object("policy");
-  const auto& release = object.object("release");
-  const auto& service_images = object.object("service_images");
   const auto& images = object.array("images");
   const auto& blobs = object.object("blobs");
   JsonObject files(object.object("files"), "files");
-  OU_CHECK(object.finish());
   for (const std::string name : {"index.json", "oci-layout"}) {
     manifest.files.emplace(name, read_digest(files, name));
   }
   OU_CHECK(files.finish());
   OU_TRY(manifest.targets, read_targets(targets));
-  OU_TRY(manifest.policy, read_policy(policy));
-  OU_TRY(manifest.release, read_release(release, manifest.targets.fleet_uuid));
-  OU_CHECK(read_service_images(service_images, manifest.release));
+  OU_CHECK(read_payload(object, format, manifest));
+  OU_TRY(manifest.policy, read_policy(policy, format));
   OU_TRY(manifest.images, read_images(images));
   OU_TRY(manifest.blobs, read_blobs(blobs));
   return manifest;
