@@ -207,6 +207,8 @@ base::Result<Config> load_config(const std::optional<std::filesystem::path>& fil
   config.wait_for_locks = seconds("WAIT_FOR_LOCKS_SECONDS", 3600);
   config.stall_timeout = seconds("STALL_SECONDS", 600);
   config.apply_timeout = seconds("APPLY_SECONDS", 600);
+  config.os_timeout = seconds("OS_SECONDS", 7200);
+  config.reboot_timeout = seconds("REBOOT_SECONDS", 1200);
   config.log_level = options.one_of("LOG_LEVEL", "info", {"debug", "info", "warning", "error"});
   OU_CHECK(options.finish());
   return config;

@@ -43,6 +43,9 @@ struct Config {
   std::chrono::seconds stall_timeout{};    // STALL_SECONDS: no progress in a phase
   std::chrono::seconds apply_timeout{};    // APPLY_SECONDS: for the supervisor to start the release
 
+  std::chrono::seconds os_timeout{};      // OS_SECONDS: for hostapp-update, all of it
+  std::chrono::seconds reboot_timeout{};  // REBOOT_SECONDS: from asking until the device goes down
+
   std::string log_level;  // LOG_LEVEL: debug, info, warning, error
 
   // Host paths, as seen from here

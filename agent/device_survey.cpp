@@ -8,6 +8,8 @@
 
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "install/supervisor_step.hpp"
+#include "os_survey.hpp"
 
 namespace agent {
 namespace {
@@ -16,6 +18,7 @@ using base::Error;
 using base::ErrorCode;
 
 constexpr std::size_t kMaxConfigJsonBytes = std::size_t{1024} * 1024;
+constexpr std::size_t kMaxConnectionBytes = std::size_t{256} * 1024;
 constexpr std::size_t kMaxOsReleaseBytes = std::size_t{64} * 1024;
 
 /// Numbers in config.json may be strings (balenaos.md section 9).
@@ -56,6 +59,30 @@ base::Status list_images(install::Engine& engine, plan::DeviceFacts& facts) {
     }
   }
   return base::ok();
+}
+
+/// config.json and the connections as they are, to tell what a bundle would change.
+void read_settings(const Config& config, plan::DeviceFacts& facts) {
+  if (const auto bytes = base::read_file(config.config_json(), kMaxConfigJsonBytes)) {
+    facts.config_json = base::as_text(*bytes);
+  }
+  const auto directory = config.config_json().parent_path() / "system-connections";
+  std::error_code failed;  // no directory: no connections
+  for (std::filesystem::directory_iterator it(directory, failed), end; !failed && it != end;
+       it.increment(failed)) {
+    if (const auto bytes = base::read_file(it->path(), kMaxConnectionBytes)) {
+      facts.connections.emplace(it->path().filename().string(), oci::Digest::of(*bytes));
+    }
+  }
+}
+
+/// The version that the supervisor names, or else the one that the OS was told to start.
+std::string supervisor_version(const Config& config, install::SupervisorApi& api) {
+  if (auto version = api.version()) {
+    return *std::move(version);
+  }
+  const auto conf = install::read_supervisor_conf(config.host_root);
+  return conf ? install::supervisor_version_in(*conf) : "";
 }
 
 }  // namespace
@@ -115,7 +142,13 @@ base::Result<Survey> survey_device(const Config& config, install::Engine& engine
   }
   // Versions that are not known matter only to a bundle that asks for one, and that is then
   // refused.
-  facts.supervisor_version = api.version().value_or("");
+  facts.supervisor_version = supervisor_version(config, api);
+  read_settings(config, facts);
+  if (auto os = survey_os(config.host_root)) {
+    facts.os = *std::move(os);
+  } else {
+    facts.os_unknown = os.error().message();
+  }
 
   OU_CHECK(database.check_schema());
   OU_TRY(const auto apps, database.apps());

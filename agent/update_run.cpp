@@ -1,13 +1,13 @@
 #include "update_run.hpp"
 
 #include <chrono>
-#include <set>
 
 #include "base/log.hpp"
-#include "install/loopback_registry.hpp"
 #include "install/pull_step.hpp"
 #include "install/release_switch_json.hpp"
 #include "plan/install_plan.hpp"
+#include "record/identity_backup.hpp"
+#include "update_steps.hpp"
 
 namespace agent {
 namespace {
@@ -20,20 +20,9 @@ using record::Phase;
 using record::RunOutcome;
 using record::RunResult;
 
-constexpr std::chrono::seconds kLockPoll{2};
 constexpr std::chrono::seconds kEnginePoll{1};
 constexpr int kMaxEngineLosses = 5;  // in one pull: an engine that this many times dies of it
-
-install::SupervisorAccess supervisor_access(Device& device) {
-  return {.engine = device.engine,
-          .database = device.database,
-          .api = device.api,
-          .services = device.services,
-          .supervisor_unit = device.config.supervisor_unit,
-          .supervisor_timer = device.config.supervisor_timer,
-          .update_locks = device.config.update_locks(),
-          .state_dir = device.config.state_dir};
-}
+constexpr std::uint64_t kOsSyncInterval = std::uint64_t{16} * 1024 * 1024;
 
 JournalEntry new_entry(const intake::VerifiedBundle& bundle, const Survey& survey) {
   const auto& manifest = bundle.manifest();
@@ -43,7 +32,8 @@ JournalEntry new_entry(const intake::VerifiedBundle& bundle, const Survey& surve
   entry.fleet_uuid = manifest.targets.fleet_uuid;
   entry.sequence = manifest.sequence;
   entry.from_commit = survey.facts.running_commit;
-  entry.to_commit = manifest.release.commit;
+  entry.to_commit = manifest.has_release() ? manifest.release.commit : entry.from_commit;
+  entry.app_id = survey.identity.application_id;
   entry.started_at = clock_now();
   entry.confirm_seconds = manifest.policy.confirm_seconds;
   entry.require_healthy = manifest.policy.health == bundle::HealthCriterion::kHealthy;
@@ -60,6 +50,10 @@ RunOutcome outcome_of(const JournalEntry& entry, RunResult result,
   outcome.sequence = entry.sequence;
   outcome.from_commit = entry.from_commit;
   outcome.to_commit = entry.to_commit;
+  if (entry.os) {
+    outcome.from_os = entry.os->from_version;
+    outcome.to_os = entry.os->to_version;
+  }
   outcome.started_at = entry.started_at;
   outcome.finished_at = clock_now();
   return outcome;
@@ -70,77 +64,66 @@ RunOutcome interrupted(const JournalEntry& entry, Error error) {
   return outcome_of(entry, RunResult::kInterrupted, std::move(error));
 }
 
-/// Sets the names of the release that runs, and removes our own tags, the loopback references that
-/// a broken-off pull left, and the names that only the other release had.
-base::Status tidy_names(Device& device, const std::vector<ReleaseSwitch::ServiceImage>& running,
-                        const std::vector<ReleaseSwitch::ServiceImage>& other) {
-  std::set<std::string> wanted;
-  for (const auto& image : running) {
-    wanted.insert(image.name);
-  }
-  std::vector<std::string> drop;
-  for (const auto& image : other) {
-    if (!wanted.contains(image.name)) {
-      drop.push_back(image.name);
-    }
-  }
-  OU_TRY(const auto images, device.engine.images());
-  for (const auto& image : images) {
-    for (const auto& tag : image.tags) {
-      if (install::is_keep_tag(tag)) {
-        drop.push_back(tag);
-      }
-    }
-    for (const auto& digest : image.digests) {
-      if (install::is_loopback_reference(digest)) {
-        drop.push_back(digest);
-      }
-    }
-  }
-  auto access = supervisor_access(device);
-  return install::settle_names(access, running, drop);
+ServiceImages old_images(const std::optional<ReleaseSwitch>& change) {
+  return change ? change->old_images : ServiceImages();
+}
+ServiceImages new_images(const std::optional<ReleaseSwitch>& change) {
+  return change ? change->new_images : ServiceImages();
 }
 
-/// Left-over names cost room, not correctness: reported, and the next update tidies again.
-void tidy_or_warn(Device& device, const std::vector<ReleaseSwitch::ServiceImage>& running,
-                  const std::vector<ReleaseSwitch::ServiceImage>& other) {
-  if (const auto tidied = tidy_names(device, running, other); !tidied) {
-    base::log::warning("names of images were not tidied: " + tidied.error().message());
+/// Nothing more is to be done for this bundle: remembers a failure, and forgets the journal.
+RunOutcome close(Device& device, const JournalEntry& entry, RunResult result, Error why,
+                 bool remember) {
+  base::Status status;
+  if (remember) {
+    status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why);
+  }
+  if (status) {
+    status = device.journal.clear();
+  }
+  return status ? outcome_of(entry, result, std::move(why))
+                : interrupted(entry, std::move(status).error());
+}
+
+/// Nothing that runs was changed: takes back what was brought.
+RunOutcome give_up(Device& device, const JournalEntry& entry,
+                   const std::optional<ReleaseSwitch>& change, Error why) {
+  tidy_names(device, old_images(change), new_images(change));
+  return close(device, entry, RunResult::kFailed, std::move(why), false);
+}
+
+/// An update that was broken off has left references to its registry in the engine: under the same
+/// address they are found again, by the engine and by tidy_names().
+void take_over(const JournalEntry& open, JournalEntry& entry) {
+  entry.registry_port = open.registry_port;
+  entry.registry_token = open.registry_token;
+  if (open.bundle == entry.bundle) {
+    entry.started_at = open.started_at;
+    entry.os = open.os;  // what the boot selector says by now may be the work of a broken-off hook
   }
 }
 
-std::vector<boot::ExpectedService> expected(const std::vector<ReleaseSwitch::ServiceImage>& images,
-                                            const install::AppRow& row) {
-  const auto stopped = install::stopped_services(row);
-  std::vector<boot::ExpectedService> services;
-  for (const auto& image : images) {
-    services.push_back({image.service, image.image, !stopped.contains(image.service)});
-  }
-  return services;
-}
-
-// One after the other, the steps of an update. Each does its work for one phase and names the next.
-
-/// An update that was broken off while it pulled has left references to its registry in the engine:
-/// under the same address they are found again, by the engine and by tidy_names().
-base::Status take_over_address(Device& device, JournalEntry& entry) {
+/// Looks at what an earlier run of this or another bundle has left in the journal.
+base::Status take_over_journal(Device& device, JournalEntry& entry, const std::stop_token& stop) {
   entry.registry_port = device.config.registry_port;
   OU_TRY(const auto open, device.journal.load());
-  if (open && open->phase == Phase::kPulling) {
-    entry.registry_port = open->registry_port;
-    entry.registry_token = open->registry_token;
+  if (!open || !waits_for_medium(open->phase)) {
+    return base::ok();
   }
+  if (open->phase == Phase::kInstallingOs && open->bundle != entry.bundle) {
+    OU_CHECK(undo_os(device, *open, stop));
+  }
+  take_over(*open, entry);
   return base::ok();
 }
 
 base::Result<std::unique_ptr<install::LoopbackRegistry>> start_registry(
-    const JournalEntry& entry, const intake::VerifiedBundle& bundle, intake::MediumChunks& chunks) {
+    const JournalEntry& entry, const bundle::Manifest& manifest, bundle::ChunkProvider& chunks) {
   auto registry = install::LoopbackRegistry::start({entry.registry_port, entry.registry_token},
-                                                   bundle.manifest(), chunks);
+                                                   manifest, chunks);
   if (!registry && registry.error().code() == ErrorCode::kPortUnavailable &&
       entry.registry_port != 0) {  // somebody else has taken it meanwhile
-    registry =
-        install::LoopbackRegistry::start({0, entry.registry_token}, bundle.manifest(), chunks);
+    registry = install::LoopbackRegistry::start({0, entry.registry_token}, manifest, chunks);
   }
   return registry;
 }
@@ -157,94 +140,140 @@ bool wait_for_engine(Device& device, const std::stop_token& stop) {
   return false;
 }
 
-base::Status pull(Device& device, JournalEntry& entry, const intake::VerifiedBundle& bundle,
-                  intake::MediumChunks& chunks, const std::stop_token& stop) {
-  OU_CHECK(take_over_address(device, entry));
-  OU_TRY(const auto registry, start_registry(entry, bundle, chunks));
-  entry.registry_port = registry->address().port;
-  entry.registry_token = registry->address().token;
-  OU_CHECK(device.journal.write(entry));
+/// The images of supervisor and release, inert, into the engine for containers.
+base::Status pull_images(Device& device, const JournalEntry& entry,
+                         const bundle::Manifest& manifest,
+                         const install::LoopbackRegistry& registry,
+                         const intake::MediumChunks& chunks, const std::stop_token& stop) {
   std::vector<const bundle::Image*> images;
-  for (const auto& image : bundle.manifest().images) {
-    images.push_back(&image);
+  for (const auto& image : manifest.images) {
+    if (!manifest.os || image.id != manifest.os->image) {
+      images.push_back(&image);
+    }
   }
-  base::Status pulled;
   for (int losses = 0;; ++losses) {
-    pulled = install::pull_images(device.engine, *registry, chunks, entry.bundle, images,
-                                  device.config.stall_timeout, device.progress, stop);
+    auto pulled = install::pull_images(device.engine, registry, chunks, entry.bundle, images,
+                                       device.config.stall_timeout, device.progress, stop);
     const bool lost = !pulled && pulled.error().code() == ErrorCode::kEngineUnavailable;
     if (!lost || losses == kMaxEngineLosses) {
-      break;
+      return pulled;
     }
     base::log::warning("the engine went away: " + pulled.error().message());
     if (!wait_for_engine(device, stop)) {
-      if (stop.stop_requested()) {
-        pulled = Error(ErrorCode::kCancelled, "stopped while the engine was away");
-      }
-      break;
+      return stop.stop_requested()
+                 ? Error(ErrorCode::kCancelled, "stopped while the engine was away")
+                 : std::move(pulled).error();
     }
   }
-  chunks.stop();  // connections of the engine may still wait for the medium
-  return pulled;
 }
 
-/// Update locks are waited for; the person or program that holds one may need a while.
-base::Status wait_for_locks(Device& device, const JournalEntry& entry, std::uint64_t app_id,
-                            const std::stop_token& stop) {
-  auto left = device.config.wait_for_locks;
-  while (!entry.override_update_lock) {
-    const auto locks = install::held_update_locks(device.config.update_locks(), app_id);
-    if (locks.empty()) {
-      break;
+/// What an update is made of, as far as it has been worked out.
+struct Parts {
+  plan::InstallPlan plan;
+  std::optional<ReleaseSwitch> change;
+};
+
+/// From what is true now: pulling can take an hour.
+base::Status prepare(Device& device, const Survey& survey, const bundle::Manifest& manifest,
+                     Parts& parts, JournalEntry& entry) {
+  if (parts.plan.switch_release) {
+    auto access = supervisor_access(device);
+    OU_TRY(parts.change, install::prepare_switch(access, manifest, survey.identity.api_endpoint));
+    entry.release_switch_json = install::to_json(*parts.change);
+  }
+  if (parts.plan.change_settings) {
+    OU_TRY(entry.settings, describe_settings(device, manifest, survey.facts));
+  }
+  if (parts.plan.install_os) {
+    OU_TRY(auto now, describe_os_update(device, *manifest.os));
+    if (entry.os && entry.os->from_version == now.from_version) {
+      now.running_root = entry.os->running_root;
     }
-    if (left <= std::chrono::seconds(0)) {
-      return Error(ErrorCode::kUpdateLocked,
-                   "a service still holds its update lock " + locks.front().string());
-    }
-    if (left == device.config.wait_for_locks) {
-      base::log::info("waiting for the update lock " + locks.front().string());
-      device.progress.phase("waiting for an update lock", 0);
-    }
-    if (!device.waiter.wait(kLockPoll, stop)) {
-      return Error(ErrorCode::kCancelled, "stopped while waiting for an update lock");
-    }
-    left -= kLockPoll;
+    entry.os = std::move(now);
   }
   return base::ok();
 }
 
-base::Status switch_release(Device& device, const JournalEntry& entry, const ReleaseSwitch& change,
-                            const std::stop_token& stop) {
-  auto access = supervisor_access(device);
-  OU_CHECK(install::resume_supervisor(access));
-  OU_TRY(const bool switched, install::is_switched(access, change));
-  if (switched) {  // before the power went: from here on, locks are the supervisor's business
+/// Before the first change; an update that is taken up again has its backup, and settings that a
+/// hook may have overwritten since. A release alone touches nothing that holds the identity.
+base::Status back_up_identity(Device& device, const JournalEntry& entry, const Parts& parts) {
+  auto saved = record::back_up_identity(backup_places(device.config), entry.bundle);
+  if (!saved && !parts.plan.install_os && !parts.plan.change_settings) {
+    base::log::warning("the identity was not backed up: " + saved.error().message());
     return base::ok();
   }
-  OU_CHECK(wait_for_locks(device, entry, change.new_row.app_id, stop));
-  device.progress.phase("switching the release", 0);
-  return install::apply_switch(access, change, entry.override_update_lock);
+  return saved;
 }
 
-base::Status confirm(Device& device, const JournalEntry& entry, const ReleaseSwitch& change,
-                     std::stop_token stop) {
-  device.progress.phase("watching the new release", 0);
-  const auto app_id = change.new_row.app_id;
-  return boot::confirm_release(
-      device.engine, device.api, change.new_row.commit, expected(change.new_images, change.new_row),
-      app_id,
-      {.apply_timeout = device.config.apply_timeout,
-       .watch_time = std::chrono::seconds(entry.confirm_seconds),
-       .health = entry.require_healthy ? bundle::HealthCriterion::kHealthy
-                                       : bundle::HealthCriterion::kRunning},
-      [&] { return !install::held_update_locks(device.config.update_locks(), app_id).empty(); },
-      device.waiter, std::move(stop));
+/// Everything that reads the medium. When it returns ok, the medium is no longer needed.
+base::Status bring(Device& device, const Survey& survey, const bundle::Manifest& manifest,
+                   intake::MediumChunks& chunks, Parts& parts, JournalEntry& entry,
+                   const std::stop_token& stop) {
+  install::PacedChunks paced(
+      chunks, kOsSyncInterval,
+      install::file_system_sync(device.config.host_root, "/mnt/sysroot/inactive"));
+  OU_TRY(
+      const auto registry,
+      start_registry(entry, manifest,
+                     parts.plan.install_os ? static_cast<bundle::ChunkProvider&>(paced) : chunks));
+  entry.registry_port = registry->address().port;
+  entry.registry_token = registry->address().token;
+  const auto bring_all = [&]() -> base::Status {
+    OU_CHECK(device.journal.write(entry));
+    OU_CHECK(pull_images(device, entry, manifest, *registry, chunks, stop));
+    OU_CHECK(prepare(device, survey, manifest, parts, entry));
+    if (!parts.plan.install_os) {
+      return base::ok();
+    }
+    entry.phase = Phase::kInstallingOs;
+    OU_CHECK(device.journal.write(entry));
+    return install_os(device, entry, *registry, chunks, *manifest.find_image(entry.os->image),
+                      stop);
+  };
+  auto done = bring_all();
+  chunks.stop();  // connections of an engine may still wait for the medium
+  return done;
 }
 
-RunOutcome commit(Device& device, const JournalEntry& entry, const ReleaseSwitch& change) {
-  tidy_or_warn(device, change.new_images, change.old_images);
+/// The first phase that needs no medium.
+Phase phase_after_bringing(const Parts& parts) {
+  if (parts.plan.install_os) {
+    return Phase::kRebooting;
+  }
+  return parts.plan.change_settings ? Phase::kConfiguring : Phase::kSwitching;
+}
+
+RunOutcome not_brought(Device& device, const JournalEntry& entry,
+                       const std::optional<ReleaseSwitch>& change, Error why,
+                       const std::stop_token& stop) {
+  if (why.code() == ErrorCode::kCancelled) {
+    return interrupted(entry, std::move(why));
+  }
+  if (entry.phase == Phase::kInstallingOs) {
+    base::log::warning("the host OS was not installed: " + why.message());
+    if (auto undone = undo_os(device, entry, stop); !undone) {
+      return interrupted(entry, std::move(undone).error().as(ErrorCode::kRollbackFailed));
+    }
+  }
+  return give_up(device, entry, change, std::move(why));
+}
+
+/// The OS is settled; what comes next, if anything does.
+Phase phase_after_os(const JournalEntry& entry) {
+  if (entry.settings) {
+    return Phase::kConfiguring;
+  }
+  return entry.release_switch_json.empty() ? Phase::kCommitting : Phase::kSwitching;
+}
+
+RunOutcome commit(Device& device, const JournalEntry& entry,
+                  const std::optional<ReleaseSwitch>& change) {
+  tidy_names(device, new_images(change), old_images(change));
   auto status =
       device.ledger.installed(entry.bundle, entry.fleet_uuid, entry.sequence, clock_now());
+  if (status) {
+    status = finish_settings(device, entry);
+  }
   if (status) {
     status = device.journal.clear();
   }
@@ -254,58 +283,130 @@ RunOutcome commit(Device& device, const JournalEntry& entry, const ReleaseSwitch
   return outcome_of(entry, RunResult::kUpdated);
 }
 
-RunOutcome revert(Device& device, const JournalEntry& entry, const ReleaseSwitch& change,
-                  std::stop_token stop) {
-  device.progress.phase("going back to the previous release", 0);
+RunOutcome revert(Device& device, const JournalEntry& entry,
+                  const std::optional<ReleaseSwitch>& change, const std::stop_token& stop) {
   auto why = entry.failure.value_or(Error(ErrorCode::kInterrupted, "the update was broken off"));
-  auto access = supervisor_access(device);
-  if (auto status = install::revert_switch(access, change); !status) {
-    return interrupted(entry, std::move(status).error().as(ErrorCode::kRollbackFailed));
+  if (auto undone = undo_settings(device, entry); !undone) {
+    return interrupted(entry, std::move(undone).error().as(ErrorCode::kRollbackFailed));
   }
-  const auto back = boot::confirm_release(
-      device.engine, device.api, change.old_row.commit, expected(change.old_images, change.old_row),
-      change.old_row.app_id,
-      {.apply_timeout = device.config.apply_timeout,
-       .watch_time = std::chrono::seconds(0),
-       .health = bundle::HealthCriterion::kRunning},
-      [] { return false; }, device.waiter, stop);
-  if (!back && back.error().code() == ErrorCode::kCancelled) {
-    return interrupted(entry, back.error());
+  if (change) {
+    if (auto status = revert_release(device, *change, why, stop); !status) {
+      return interrupted(entry, std::move(status).error());
+    }
   }
-  if (!back) {  // what the supervisor was told is right; it goes on trying by itself
-    why = Error(ErrorCode::kRollbackFailed,
-                back.error().message() + "; it had gone back because: " + why.message());
+  if (entry.os) {
+    const auto code = why.code();
+    why = Error(code, why.message() + "; the new host OS " + entry.os->to_version + " stays");
   }
-  tidy_or_warn(device, change.old_images, change.new_images);
-  base::Status status;
-  if (why.code() != ErrorCode::kUpdateLocked) {  // a lock says nothing about the bundle
-    status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why);
-  }
-  if (status) {
-    status = device.journal.clear();
-  }
-  if (!status) {
-    return interrupted(entry, std::move(status).error());
-  }
-  return outcome_of(entry, RunResult::kReverted, std::move(why));
+  tidy_names(device, old_images(change), new_images(change));
+  const bool remember = why.code() != ErrorCode::kUpdateLocked;  // says nothing about the bundle
+  return close(device, entry, RunResult::kReverted, std::move(why), remember);
 }
 
-/// Nothing that runs was changed: takes back what was brought.
-RunOutcome give_up(Device& device, const JournalEntry& entry,
-                   const std::vector<ReleaseSwitch::ServiceImage>& running,
-                   const std::vector<ReleaseSwitch::ServiceImage>& other, Error why) {
-  tidy_or_warn(device, running, other);
-  if (auto status = device.journal.clear(); !status) {
-    return interrupted(entry, std::move(status).error());
-  }
-  return outcome_of(entry, RunResult::kFailed, std::move(why));
+/// The OS has gone back by itself; nothing else was touched yet.
+RunOutcome os_went_back(Device& device, const JournalEntry& entry,
+                        const std::optional<ReleaseSwitch>& change, Error why) {
+  tidy_names(device, old_images(change), new_images(change));
+  return close(device, entry, RunResult::kReverted, std::move(why), true);
 }
 
-bool is_stop(const base::Status& status) {
-  return !status && status.error().code() == ErrorCode::kCancelled;
+/// The agent was started while an OS was being installed: `entry` goes on to the right phase.
+base::Status take_up_os(Device& device, JournalEntry& entry, const std::stop_token& stop) {
+  OU_TRY(const auto progress, os_progress(device, entry));
+  switch (progress) {
+    case OsProgress::kNeedsMedium:
+      return Error(ErrorCode::kMediumGone, "the host OS is not complete: it needs the medium");
+    case OsProgress::kInstalled:
+      OU_CHECK(check_and_prepare_reboot(device, entry));
+      entry.phase = Phase::kRebooting;
+      return base::ok();
+    case OsProgress::kTakenOver:
+      break;
+  }
+  OU_CHECK(confirm_os(device, entry, stop));
+  // The device was restarted before the boot files had been checked, so not all of them may be
+  // there: the new OS's own hooks put them in order.
+  OU_CHECK(complete_boot_files(device, stop));
+  entry.phase = phase_after_os(entry);
+  return base::ok();
+}
+
+/// One phase of an update that needs no medium. On success `entry` names the next phase.
+base::Status take_step(Device& device, JournalEntry& entry,
+                       const std::optional<ReleaseSwitch>& change, const std::stop_token& stop) {
+  switch (entry.phase) {
+    case Phase::kInstallingOs:
+      return take_up_os(device, entry, stop);
+    case Phase::kRebooting: {
+      OU_TRY(const bool restarted, was_restarted(device, entry));
+      if (!restarted) {
+        return restart_device(device, entry, stop);
+      }
+      entry.phase = Phase::kConfirmingOs;
+      return base::ok();
+    }
+    case Phase::kConfirmingOs:
+      OU_CHECK(confirm_os(device, entry, stop));
+      entry.phase = phase_after_os(entry);
+      return base::ok();
+    case Phase::kConfiguring:
+      OU_CHECK(change_settings(device, entry, stop));
+      entry.phase = change ? Phase::kSwitching : Phase::kCommitting;
+      return base::ok();
+    case Phase::kSwitching:
+      OU_CHECK(switch_release(device, entry, *change, stop));
+      entry.phase = Phase::kConfirming;
+      return base::ok();
+    case Phase::kConfirming:
+      OU_CHECK(confirm_release(device, entry, *change, stop));
+      entry.phase = Phase::kCommitting;
+      return base::ok();
+    case Phase::kPulling:
+    case Phase::kCommitting:
+    case Phase::kReverting:
+      break;
+  }
+  return Error(ErrorCode::kInternal, "not a step of its own");
+}
+
+/// Whether a failed step is left as it is, to be tried again, rather than taken back.
+bool is_retried(Phase phase) {
+  return phase == Phase::kInstallingOs || phase == Phase::kRebooting ||
+         phase == Phase::kConfirmingOs;
+}
+
+/// What a failed step means. Nothing: the update goes back, `entry` says so.
+std::optional<RunOutcome> failed_step(Device& device, JournalEntry& entry,
+                                      const std::optional<ReleaseSwitch>& change, Error why) {
+  if (why.code() == ErrorCode::kOsReverted) {
+    return os_went_back(device, entry, change, std::move(why));
+  }
+  if (why.code() == ErrorCode::kCancelled || is_retried(entry.phase)) {
+    return interrupted(entry, std::move(why));
+  }
+  const bool untouched = entry.phase == Phase::kSwitching && !entry.os && !entry.settings;
+  if (why.code() == ErrorCode::kUpdateLocked && untouched) {
+    return give_up(device, entry, change, std::move(why));
+  }
+  base::log::warning("going back: " + why.message());
+  entry.failure = std::move(why);
+  entry.phase = Phase::kReverting;
+  return std::nullopt;
 }
 
 }  // namespace
+
+bool waits_for_medium(record::Phase phase) {
+  return phase == Phase::kPulling || phase == Phase::kInstallingOs;
+}
+
+bool needs_medium(Device& device, const record::JournalEntry& entry) {
+  if (entry.phase != Phase::kInstallingOs) {
+    return entry.phase == Phase::kPulling;
+  }
+  const auto progress = os_progress(device, entry);
+  return progress && *progress == OsProgress::kNeedsMedium;
+}
 
 std::uint64_t clock_now() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -315,73 +416,57 @@ std::uint64_t clock_now() {
 record::RunOutcome run_update(Device& device, const Survey& survey,
                               const intake::VerifiedBundle& bundle, intake::MediumChunks& chunks,
                               std::stop_token stop) {
+  const auto& manifest = bundle.manifest();
   auto entry = new_entry(bundle, survey);
-  const auto plan = plan::make_plan(bundle.manifest(), survey.facts);
+  auto plan = plan::make_plan(manifest, survey.facts);
   if (!plan) {
     return outcome_of(entry, RunResult::kRefused, plan.error());
   }
   if (plan->up_to_date) {
     return outcome_of(entry, RunResult::kUpToDate);
   }
-  auto access = supervisor_access(device);
-  auto change = install::prepare_switch(access, bundle.manifest(), survey.identity.api_endpoint);
-  if (!change) {
-    return outcome_of(entry, RunResult::kRefused, std::move(change).error());
+  Parts parts{.plan = *std::move(plan), .change = {}};
+  auto ready = take_over_journal(device, entry, stop);
+  const bool resumed = entry.os.has_value();
+  if (ready) {
+    ready = prepare(device, survey, manifest, parts, entry);
   }
-
-  if (auto pulled = pull(device, entry, bundle, chunks, stop); !pulled) {
-    return is_stop(pulled)
-               ? interrupted(entry, std::move(pulled).error())
-               : give_up(device, entry, change->old_images, {}, std::move(pulled).error());
+  if (ready && !resumed) {
+    ready = back_up_identity(device, entry, parts);
   }
-
-  // Pulling can take an hour: the switch is made from what is true now.
-  change = install::prepare_switch(access, bundle.manifest(), survey.identity.api_endpoint);
-  if (!change) {
-    return give_up(device, entry, {}, {}, std::move(change).error());
+  if (!ready) {
+    return outcome_of(entry, RunResult::kRefused, std::move(ready).error());
   }
-  entry.phase = Phase::kSwitching;
-  entry.release_switch_json = install::to_json(*change);
+  if (auto brought = bring(device, survey, manifest, chunks, parts, entry, stop); !brought) {
+    return not_brought(device, entry, parts.change, std::move(brought).error(), stop);
+  }
+  entry.phase = phase_after_bringing(parts);
   if (auto status = device.journal.write(entry); !status) {
-    return give_up(device, entry, change->old_images, {}, std::move(status).error());
+    return give_up(device, entry, parts.change, std::move(status).error());
   }
   return finish_update(device, std::move(entry), std::move(stop));
 }
 
 record::RunOutcome finish_update(Device& device, record::JournalEntry entry, std::stop_token stop) {
-  const auto change = install::parse_release_switch(entry.release_switch_json);
-  if (!change) {
-    return interrupted(entry, change.error());
+  std::optional<ReleaseSwitch> change;
+  if (!entry.release_switch_json.empty()) {
+    auto parsed = install::parse_release_switch(entry.release_switch_json);
+    if (!parsed) {
+      return interrupted(entry, parsed.error());
+    }
+    change = *std::move(parsed);
   }
   for (;;) {
-    base::Status done;
-    switch (entry.phase) {
-      case Phase::kPulling:
-        return interrupted(entry, Error(ErrorCode::kInternal, "the images are not complete"));
-      case Phase::kSwitching:
-        done = switch_release(device, entry, *change, stop);
-        if (!done && done.error().code() == ErrorCode::kUpdateLocked) {
-          return give_up(device, entry, change->old_images, change->new_images,
-                         std::move(done).error());
-        }
-        entry.phase = Phase::kConfirming;
-        break;
-      case Phase::kConfirming:
-        done = confirm(device, entry, *change, stop);
-        entry.phase = Phase::kCommitting;
-        break;
-      case Phase::kCommitting:
-        return commit(device, entry, *change);
-      case Phase::kReverting:
-        return revert(device, entry, *change, std::move(stop));
+    if (entry.phase == Phase::kCommitting) {
+      return commit(device, entry, change);
     }
-    if (is_stop(done)) {
-      return interrupted(entry, std::move(done).error());
+    if (entry.phase == Phase::kReverting) {
+      return revert(device, entry, change, stop);
     }
-    if (!done) {
-      base::log::warning("going back: " + done.error().message());
-      entry.failure = std::move(done).error();
-      entry.phase = Phase::kReverting;
+    if (auto done = take_step(device, entry, change, stop); !done) {
+      if (auto ended = failed_step(device, entry, change, std::move(done).error())) {
+        return *std::move(ended);
+      }
     }
     if (auto status = device.journal.write(entry); !status) {
       return interrupted(entry, std::move(status).error());
@@ -391,7 +476,11 @@ record::RunOutcome finish_update(Device& device, record::JournalEntry entry, std
 
 record::RunOutcome abandon_update(Device& device, const record::JournalEntry& entry,
                                   base::Error why) {
-  return give_up(device, entry, {}, {}, std::move(why));
+  std::optional<ReleaseSwitch> change;
+  if (auto parsed = install::parse_release_switch(entry.release_switch_json)) {
+    change = *std::move(parsed);
+  }
+  return not_brought(device, entry, change, std::move(why), {});
 }
 
 }  // namespace agent

@@ -39,12 +39,17 @@ record::RunOutcome run_update(Device& device, const Survey& survey,
                               const intake::VerifiedBundle& bundle, intake::MediumChunks& chunks,
                               std::stop_token stop);
 
-/// Goes on with an update that has all its images in the engine already (any phase but kPulling),
-/// without the medium. \pre entry.phase != Phase::kPulling
+/// Goes on with an update that does not need the medium any more. \pre !needs_medium()
 record::RunOutcome finish_update(Device& device, record::JournalEntry entry, std::stop_token stop);
 
+/// Whether an update in this phase may be waiting for its medium.
+bool waits_for_medium(record::Phase phase);
+/// Whether it really is: a device that lost its power while an OS was being installed may have come
+/// back with that OS.
+bool needs_medium(Device& device, const record::JournalEntry& entry);
+
 /// Gives up an update that was waiting for its medium: removes what it had brought so far.
-/// \pre entry.phase == Phase::kPulling
+/// \pre waits_for_medium(entry.phase)
 record::RunOutcome abandon_update(Device& device, const record::JournalEntry& entry,
                                   base::Error why);
 

@@ -35,6 +35,15 @@ RunOutcome nothing_taken(std::vector<record::OtherBundle> others, const Survey& 
   return outcome;
 }
 
+/// An installation of an OS that this agent has begun is no obstacle to its own going on.
+void forgive_own_update(Device& device, Survey& survey) {
+  const auto open = device.journal.load();
+  if (open && *open && (*open)->phase == record::Phase::kInstallingOs && survey.facts.os) {
+    survey.facts.os->unconfirmed = false;
+    survey.facts.os->other_update = false;
+  }
+}
+
 }  // namespace
 
 void open_bundles(const base::UntrustedDirectory& root, const bundle::Trust& trust,
@@ -61,8 +70,11 @@ std::optional<record::RunOutcome> update_from(Device& device, MediumContent cont
   if (content.bundles.empty() && content.refused.empty()) {
     return std::nullopt;
   }
-  const auto survey =
+  auto survey =
       survey_device(device.config, device.engine, device.database, device.api, device.ledger);
+  if (survey) {
+    forgive_own_update(device, *survey);
+  }
   if (!survey) {
     RunOutcome outcome{.result = RunResult::kRefused, .error = survey.error()};
     outcome.others = std::move(content.refused);

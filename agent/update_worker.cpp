@@ -115,7 +115,7 @@ class UpdateWorker::State {
  private:
   void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-      if (entry && entry->phase != record::Phase::kPulling) {
+      if (entry && !needs_medium(device_, *entry)) {
         entry = finish(*std::move(entry), stop);
         continue;
       }

@@ -122,35 +122,6 @@ base::Status stop_supervisor(SupervisorAccess& access) {
   return access.services.stop(access.supervisor_unit, kUnitTimeout);
 }
 
-/// Runs `work` with the supervisor stopped. Whatever happens, it is started again.
-template <typename Work>
-base::Status with_supervisor_stopped(SupervisorAccess& access, Work work) {
-  auto done = stop_supervisor(access);
-  if (done) {
-    done = work();
-  }
-  auto started = resume_supervisor(access);
-  if (!done) {
-    if (!started) {
-      base::log::error("the supervisor was not started again: " + started.error().message());
-    }
-    return done;
-  }
-  return started;
-}
-
-base::Status remove_locks(const std::vector<std::filesystem::path>& locks) {
-  for (const auto& lock : locks) {
-    std::error_code failed;
-    std::filesystem::remove(lock, failed);
-    if (failed) {
-      return Error(ErrorCode::kUpdateLocked,
-                   "remove the update lock " + lock.string() + ": " + failed.message());
-    }
-  }
-  return base::ok();
-}
-
 base::Status check_locks(const SupervisorAccess& access, std::uint64_t app_id) {
   const auto locks = held_update_locks(access.update_locks, app_id);
   if (!locks.empty()) {
@@ -165,6 +136,34 @@ base::Status check_locks(const SupervisorAccess& access, std::uint64_t app_id) {
 base::Status resume_supervisor(SupervisorAccess& access) {
   OU_CHECK(access.services.start(access.supervisor_unit, kUnitTimeout));
   return access.services.start(access.supervisor_timer, kUnitTimeout);
+}
+
+base::Status with_supervisor_stopped(SupervisorAccess& access,
+                                     const std::function<base::Status()>& work) {
+  auto done = stop_supervisor(access);
+  if (done) {
+    done = work();
+  }
+  auto started = resume_supervisor(access);
+  if (!done) {
+    if (!started) {
+      base::log::error("the supervisor was not started again: " + started.error().message());
+    }
+    return done;
+  }
+  return started;
+}
+
+base::Status remove_update_locks(const std::filesystem::path& update_locks, std::uint64_t app_id) {
+  for (const auto& lock : held_update_locks(update_locks, app_id)) {
+    std::error_code failed;
+    std::filesystem::remove(lock, failed);
+    if (failed) {
+      return Error(ErrorCode::kUpdateLocked,
+                   "remove the update lock " + lock.string() + ": " + failed.message());
+    }
+  }
+  return base::ok();
 }
 
 std::string latest_name(const std::string& image_reference) {
@@ -228,7 +227,7 @@ base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
   OU_CHECK(set_names(access.engine, change.new_images));
   return with_supervisor_stopped(access, [&]() -> base::Status {
     if (override_update_lock) {
-      OU_CHECK(remove_locks(held_update_locks(access.update_locks, app_id)));
+      OU_CHECK(remove_update_locks(access.update_locks, app_id));
     } else {
       OU_CHECK(check_locks(access, app_id));
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <set>
 #include <stop_token>
@@ -74,6 +75,14 @@ std::vector<std::filesystem::path> held_update_locks(const std::filesystem::path
 /// Starts the supervisor and its timer if they do not run: an agent that was killed in the middle
 /// of a switch has left them stopped. \error ErrorCode::kServiceManager, kTimeout
 base::Status resume_supervisor(SupervisorAccess& access);
+
+/// Runs `work` with the supervisor and its timer stopped. Whatever happens, both are started again.
+/// \error ErrorCode::kServiceManager, kTimeout; what `work` returns
+base::Status with_supervisor_stopped(SupervisorAccess& access,
+                                     const std::function<base::Status()>& work);
+
+/// Removes the locks of held_update_locks(). \error ErrorCode::kUpdateLocked
+base::Status remove_update_locks(const std::filesystem::path& update_locks, std::uint64_t app_id);
 
 /// Whether the supervisor's target is the new release already. \error those of the database
 base::Result<bool> is_switched(SupervisorAccess& access, const ReleaseSwitch& change);

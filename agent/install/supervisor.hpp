@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "install/service_manager.hpp"
 
 namespace agent::install {
 
@@ -46,6 +47,8 @@ class SupervisorDatabase {
   virtual base::Result<std::optional<std::string>> api_key() = 0;
   /// Copies the database file to `path`, durably. \pre the supervisor is stopped
   virtual base::Status back_up(const std::filesystem::path& path) = 0;
+  /// Puts such a copy back in the place of the file, durably. \pre the supervisor is stopped
+  virtual base::Status restore(const std::filesystem::path& path) = 0;
   /// In one transaction: releaseId, commit, services, volumes, networks (and rejected=0 where that
   /// column exists) of the row with row.uuid; and the pinDevice value, which is removed when empty.
   /// Exactly one row has to change. \pre the supervisor is stopped
@@ -67,20 +70,6 @@ class SupervisorApi {
   virtual ~SupervisorApi() = default;
   virtual base::Result<SupervisorStatus> status() = 0;
   virtual base::Result<std::string> version() = 0;
-};
-
-/// Units of the host's systemd, over D-Bus. \error ErrorCode::kServiceManager, kTimeout
-class ServiceManager {
- public:
-  ServiceManager() = default;
-  ServiceManager(const ServiceManager&) = delete;
-  ServiceManager& operator=(const ServiceManager&) = delete;
-  virtual ~ServiceManager() = default;
-  /// Returns when the unit is inactive. A unit that does not exist is inactive.
-  virtual base::Status stop(const std::string& unit, std::chrono::seconds timeout) = 0;
-  /// Returns when the unit's start job is done.
-  virtual base::Status start(const std::string& unit, std::chrono::seconds timeout) = 0;
-  virtual base::Result<bool> is_active(const std::string& unit) = 0;
 };
 
 }  // namespace agent::install

@@ -137,7 +137,7 @@ base::Status check_compatibility(const bundle::Manifest& manifest, const DeviceF
                                                   "; this device is a " + facts.device_type);
   }
   const auto& services = manifest.release.services;
-  if (!facts.own_service.empty() &&
+  if (manifest.has_release() && !facts.own_service.empty() &&
       std::none_of(services.begin(), services.end(),
                    [&](const auto& service) { return service.name == facts.own_service; })) {
     return Error(ErrorCode::kReleaseWithoutAgent,

@@ -2,13 +2,32 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "oci/digest.hpp"
 
 namespace agent::plan {
+
+/// The host OS, its slots and its boot partition.
+struct OsFacts {
+  std::string version;           // VERSION
+  std::string meta_version;      // META_BALENA_VERSION, else VERSION
+  std::string device_type;       // SLUG; empty: not said
+  std::uint64_t slot_bytes = 0;  // that the inactive slot holds when it is empty
+  std::uint64_t slot_inodes = 0;
+  std::uint64_t boot_free_bytes = 0;
+  std::uint64_t boot_block_bytes = 0;
+  std::map<std::string, std::uint64_t> boot_files;  // path on the boot partition to size in bytes
+  std::vector<std::string> missing_tools;           // that an update of the OS relies on
+  bool unconfirmed = false;                         // the last update of the OS is not settled
+  bool other_update = false;                        // somebody holds balenaHUP's lock
+  bool secure_boot = false;
+  bool old_storage = false;  // the running slot uses aufs
+};
 
 struct DeviceFacts {
   std::string device_uuid;
@@ -25,6 +44,10 @@ struct DeviceFacts {
   bool engine_spools_pulls = false;  // see install::EngineFacts
   std::set<oci::Digest> images;      // image IDs present
   std::set<oci::Digest> layers;      // diff IDs present, as chain IDs: see chain_id()
+  std::optional<OsFacts> os;
+  std::string os_unknown;                          // why there is no `os`
+  std::string config_json;                         // the device's config.json
+  std::map<std::string, oci::Digest> connections;  // system-connections/: name to content
 };
 
 /// Chain ID of a layer over its parent: what decides whether the engine has it already.

@@ -4,7 +4,9 @@
 #include <map>
 #include <set>
 
+#include "base/json.hpp"
 #include "plan/compatibility.hpp"
+#include "plan/os_plan.hpp"
 
 namespace agent::plan {
 namespace {
@@ -79,6 +81,41 @@ base::Status check_room(const InstallPlan& plan, const DeviceFacts& facts) {
   return base::ok();
 }
 
+/// Whether config.json and the connections already are as the bundle wants them.
+bool has_config(const bundle::ConfigChange& change, const DeviceFacts& facts) {
+  auto present = base::Json::parse(facts.config_json, nullptr, false);
+  const auto patch = base::Json::parse(change.patch_json, nullptr, false);
+  auto patched = present;
+  patched.merge_patch(patch);
+  if (patched != present) {
+    return false;
+  }
+  return std::all_of(change.connections.begin(), change.connections.end(), [&](const auto& file) {
+    const auto found = facts.connections.find(file.first);
+    return found != facts.connections.end() &&
+           found->second == oci::Digest::of(base::as_bytes(file.second));
+  });
+}
+
+base::Status plan_parts(const bundle::Manifest& manifest, const DeviceFacts& facts,
+                        InstallPlan& plan) {
+  if (manifest.os) {
+    OU_CHECK(check_os(manifest, facts));
+    plan.install_os = needs_os(manifest, facts);
+    plan.from_os = facts.os->version;
+    plan.to_os = manifest.os->version;
+  }
+  if (manifest.supervisor) {
+    OU_CHECK(check_supervisor(manifest, facts));
+    plan.change_settings =
+        compare_versions(manifest.supervisor->version, facts.supervisor_version) != 0;
+  }
+  plan.change_settings = plan.change_settings || !has_config(manifest.config, facts);
+  plan.switch_release = manifest.has_release() && facts.running_commit != manifest.release.commit;
+  plan.up_to_date = !plan.install_os && !plan.change_settings && !plan.switch_release;
+  return base::ok();
+}
+
 }  // namespace
 
 oci::Digest chain_id(const oci::Digest* parent, const oci::Digest& diff_id) {
@@ -91,13 +128,16 @@ oci::Digest chain_id(const oci::Digest* parent, const oci::Digest& diff_id) {
 
 base::Result<InstallPlan> make_plan(const bundle::Manifest& manifest, const DeviceFacts& facts) {
   OU_CHECK(check_compatibility(manifest, facts));
-  InstallPlan plan{.up_to_date = facts.running_commit == manifest.release.commit,
-                   .from_commit = facts.running_commit,
-                   .to_commit = manifest.release.commit,
-                   .images = {}};
+  InstallPlan plan;
+  plan.from_commit = facts.running_commit;
+  plan.to_commit = manifest.has_release() ? manifest.release.commit : facts.running_commit;
+  OU_CHECK(plan_parts(manifest, facts, plan));
   std::set<oci::Digest> planned_layers;
   std::uint64_t largest_transfer = 0;
   for (const auto& image : manifest.images) {
+    if (manifest.os && image.id == manifest.os->image) {
+      continue;  // goes into a slot of its own
+    }
     auto planned = plan_image(manifest, image, facts, planned_layers, plan);
     largest_transfer = std::max(largest_transfer, planned.transfer_bytes);
     plan.images.push_back(std::move(planned));

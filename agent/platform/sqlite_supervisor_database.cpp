@@ -209,6 +209,18 @@ base::Status SqliteSupervisorDatabase::back_up(const std::filesystem::path& path
   return base::write_file_durably(path, *bytes);
 }
 
+base::Status SqliteSupervisorDatabase::restore(const std::filesystem::path& path) {
+  auto bytes = base::read_file(path, kMaxDatabaseBytes);
+  if (!bytes) {
+    return std::move(bytes).error().as(ErrorCode::kSupervisorDatabase);
+  }
+  // Journals of the other file would be applied to this one.
+  for (const auto* suffix : {"-journal", "-wal", "-shm"}) {
+    OU_CHECK(base::remove_file_durably(file_.string() + suffix));
+  }
+  return base::write_file_durably(file_, *bytes, 0644);
+}
+
 base::Status SqliteSupervisorDatabase::write_target(const AppRow& row,
                                                     const std::optional<std::string>& pin) {
   OU_TRY(const auto database, open(file_, SQLITE_OPEN_READWRITE));

@@ -19,6 +19,7 @@ class SqliteSupervisorDatabase final : public install::SupervisorDatabase {
   base::Result<std::optional<std::string>> config_value(const std::string& key) override;
   base::Result<std::optional<std::string>> api_key() override;
   base::Status back_up(const std::filesystem::path& path) override;
+  base::Status restore(const std::filesystem::path& path) override;
   base::Status write_target(const install::AppRow& row,
                             const std::optional<std::string>& pin) override;
 

@@ -3,12 +3,12 @@
 
 #include <string>
 
-#include "install/supervisor.hpp"
+#include "install/service_manager.hpp"
 
 namespace agent::platform {
 
 /// Each call opens a connection of its own, so that a restarted bus does no harm.
-/// \source org.freedesktop.systemd1(5)
+/// \source org.freedesktop.systemd1(5); systemd/offline-updater-os.service for transient units
 class SystemdServiceManager final : public install::ServiceManager {
  public:
   /// \param address of the bus; empty: the system bus
@@ -17,6 +17,9 @@ class SystemdServiceManager final : public install::ServiceManager {
   base::Status stop(const std::string& unit, std::chrono::seconds timeout) override;
   base::Status start(const std::string& unit, std::chrono::seconds timeout) override;
   base::Result<bool> is_active(const std::string& unit) override;
+  base::Status run(const install::TransientUnit& unit) override;
+  base::Result<install::UnitReport> report(const std::string& unit) override;
+  base::Status forget(const std::string& unit, std::chrono::seconds timeout) override;
 
  private:
   std::string address_;

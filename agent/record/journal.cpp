@@ -11,8 +11,11 @@ namespace {
 constexpr std::size_t kMaxJournalBytes = std::size_t{16} * 1024 * 1024;
 constexpr std::size_t kMaxSwitchBytes = std::size_t{8} * 1024 * 1024;
 constexpr std::uint64_t kJournalVersion = 1;
-constexpr std::array kPhases{Phase::kPulling, Phase::kSwitching, Phase::kConfirming,
-                             Phase::kCommitting, Phase::kReverting};
+constexpr std::size_t kMaxSettingsBytes = std::size_t{512} * 1024;
+constexpr std::size_t kMaxConnections = 64;
+constexpr std::array kPhases{Phase::kPulling,      Phase::kInstallingOs, Phase::kRebooting,
+                             Phase::kConfirmingOs, Phase::kConfiguring,  Phase::kSwitching,
+                             Phase::kConfirming,   Phase::kCommitting,   Phase::kReverting};
 
 std::optional<Phase> phase_named(const std::string& name) {
   for (const Phase phase : kPhases) {
@@ -21,6 +24,60 @@ std::optional<Phase> phase_named(const std::string& name) {
     }
   }
   return std::nullopt;
+}
+
+base::Json os_json(const OsUpdate& os) {
+  return {{"from_version", os.from_version},
+          {"to_version", os.to_version},
+          {"image", os.image.text()},
+          {"boot_id", os.boot_id},
+          {"running_root", os.running_root}};
+}
+
+base::Result<OsUpdate> parse_os(const base::Json& json) {
+  base::JsonObject object(json, "journal.os");
+  OsUpdate os{.from_version = object.text("from_version"), .to_version = object.text("to_version")};
+  OU_TRY(os.image, oci::Digest::parse(object.text("image")));
+  os.boot_id = object.text("boot_id");
+  os.running_root = object.text("running_root");
+  OU_CHECK(object.finish());
+  return os;
+}
+
+base::Json settings_json(const SettingsChange& settings) {
+  base::Json json{{"old_supervisor_conf", settings.old_supervisor_conf},
+                  {"patch", settings.patch_json},
+                  {"undo", settings.undo_json},
+                  {"connections", settings.connections}};
+  if (settings.supervisor) {
+    json["supervisor"] = {{"image", settings.supervisor->image.text()},
+                          {"name", settings.supervisor->name},
+                          {"version", settings.supervisor->version},
+                          {"runs", settings.supervisor->runs}};
+  }
+  return json;
+}
+
+base::Result<SettingsChange> parse_settings(const base::Json& json) {
+  base::JsonObject object(json, "journal.settings");
+  SettingsChange settings;
+  settings.old_supervisor_conf = object.text("old_supervisor_conf", kMaxSettingsBytes);
+  settings.patch_json = object.text("patch", kMaxSettingsBytes);
+  settings.undo_json = object.text("undo", kMaxSettingsBytes);
+  settings.connections = object.text_map("connections", kMaxConnections, kMaxSettingsBytes);
+  const auto& nested = object.object("supervisor", false);
+  OU_CHECK(object.finish());
+  if (!nested.empty()) {
+    base::JsonObject supervisor(nested, "journal.settings.supervisor");
+    SettingsChange::Supervisor change;
+    OU_TRY(change.image, oci::Digest::parse(supervisor.text("image")));
+    change.name = supervisor.text("name");
+    change.version = supervisor.text("version");
+    change.runs = supervisor.optional_boolean("runs").value_or(false);
+    OU_CHECK(supervisor.finish());
+    settings.supervisor = std::move(change);
+  }
+  return settings;
 }
 
 base::Result<JournalEntry> parse(std::string_view text) {
@@ -50,6 +107,9 @@ base::Result<JournalEntry> parse(std::string_view text) {
   entry.require_healthy = object.optional_boolean("require_healthy").value_or(true);
   entry.override_update_lock = object.optional_boolean("override_update_lock").value_or(false);
   entry.release_switch_json = object.text("release_switch", kMaxSwitchBytes);
+  entry.app_id = object.optional_number("app_id").value_or(0);
+  const auto& os = object.object("os", false);
+  const auto& settings = object.object("settings", false);
   const auto failure_code = object.optional_number("failure_code", INT32_MAX);
   const auto failure = object.optional_text("failure", kMaxSwitchBytes);
   if (failure_code) {
@@ -57,6 +117,12 @@ base::Result<JournalEntry> parse(std::string_view text) {
         base::Error(static_cast<base::ErrorCode>(*failure_code), failure.value_or(std::string()));
   }
   OU_CHECK(object.finish());
+  if (!os.empty()) {
+    OU_TRY(entry.os, parse_os(os));
+  }
+  if (!settings.empty()) {
+    OU_TRY(entry.settings, parse_settings(settings));
+  }
   return entry;
 }
 
@@ -66,6 +132,14 @@ std::string_view name_of(Phase phase) {
   switch (phase) {
     case Phase::kPulling:
       return "pulling";
+    case Phase::kInstallingOs:
+      return "installing-os";
+    case Phase::kRebooting:
+      return "rebooting";
+    case Phase::kConfirmingOs:
+      return "confirming-os";
+    case Phase::kConfiguring:
+      return "configuring";
     case Phase::kSwitching:
       return "switching";
     case Phase::kConfirming:
@@ -109,7 +183,14 @@ base::Status Journal::write(const JournalEntry& entry) const {
                   {"confirm_seconds", entry.confirm_seconds},
                   {"require_healthy", entry.require_healthy},
                   {"override_update_lock", entry.override_update_lock},
+                  {"app_id", entry.app_id},
                   {"release_switch", entry.release_switch_json}};
+  if (entry.os) {
+    json["os"] = os_json(*entry.os);
+  }
+  if (entry.settings) {
+    json["settings"] = settings_json(*entry.settings);
+  }
   if (entry.failure) {
     json["failure_code"] = static_cast<int>(entry.failure->code());
     json["failure"] = entry.failure->message();

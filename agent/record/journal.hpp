@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -15,15 +16,44 @@ namespace agent::record {
 
 /// Where an update stands. The order is that of a successful one; kReverting leads back.
 enum class Phase {
-  kPulling,     // images go into the engine; nothing that runs has been touched
-  kSwitching,   // the supervisor's target is being changed: repeat the switch
-  kConfirming,  // the new release is being watched
-  kCommitting,  // it is good: names and tags are being tidied
-  kReverting,   // it is not: the old release is being put back
+  kPulling,       // images go into the engine; nothing that runs has been touched
+  kInstallingOs,  // the host OS goes into the other slot
+  kRebooting,     // it is there and the bootloader will start it: restart the device
+  kConfirmingOs,  // the device has been restarted: the OS decides whether it stays
+  kConfiguring,   // the OS is settled: supervisor and config.json are being changed
+  kSwitching,     // the supervisor's target is being changed: repeat the switch
+  kConfirming,    // the new release is being watched
+  kCommitting,    // it is good: names and tags are being tidied
+  kReverting,     // it is not: the old release is being put back
 };
 
-/// "pulling", "switching", "confirming", "committing", "reverting".
+/// "pulling", "installing-os", "rebooting", "confirming-os", "configuring", "switching",
+/// "confirming", "committing", "reverting".
 std::string_view name_of(Phase phase);
+
+/// The host OS part of an update.
+struct OsUpdate {
+  std::string from_version;
+  std::string to_version;
+  oci::Digest image = oci::Digest::of({});
+  std::string boot_id;       // of the boot that installs, and then of the one to be left
+  std::string running_root;  // what the boot selector said before
+};
+
+/// What changes on the host beside OS and release, and how it was.
+struct SettingsChange {
+  struct Supervisor {
+    oci::Digest image = oci::Digest::of({});
+    std::string name;
+    std::string version;
+    bool runs = false;  // it has answered: never an older one again
+  };
+  std::optional<Supervisor> supervisor;
+  std::string old_supervisor_conf;
+  std::string patch_json = "{}";  // see bundle::ConfigChange
+  std::string undo_json = "{}";   // the patch that undoes it
+  std::map<std::string, std::string> connections;
+};
 
 struct JournalEntry {
   Phase phase = Phase::kPulling;
@@ -40,7 +70,10 @@ struct JournalEntry {
   std::uint32_t confirm_seconds = 0;
   bool require_healthy = false;
   bool override_update_lock = false;
-  std::string release_switch_json;     // install::to_json(ReleaseSwitch); from kSwitching on
+  std::uint64_t app_id = 0;  // of the fleet: its services' update locks
+  std::optional<OsUpdate> os;
+  std::optional<SettingsChange> settings;
+  std::string release_switch_json;     // install::to_json(ReleaseSwitch); empty: no other release
   std::optional<base::Error> failure;  // why it is being reverted
 };
 

@@ -37,7 +37,7 @@ base::Json error_json(const base::Error& error) {
 std::string headline(RunResult result) {
   switch (result) {
     case RunResult::kUpdated:
-      return "UPDATED. The device runs the new release. You can remove the medium.";
+      return "UPDATED. The device runs what the bundle brought. You can remove the medium.";
     case RunResult::kUpToDate:
       return "ALREADY UP TO DATE. Nothing had to be done. You can remove the medium.";
     case RunResult::kRefused:
@@ -45,8 +45,8 @@ std::string headline(RunResult result) {
     case RunResult::kFailed:
       return "FAILED. The device runs what it ran before. You can remove the medium.";
     case RunResult::kReverted:
-      return "WENT BACK. The new release did not work on this device; the previous one runs again. "
-             "You can remove the medium.";
+      return "WENT BACK. What the bundle brought did not work on this device; what ran before runs "
+             "again. You can remove the medium.";
     case RunResult::kInterrupted:
       return "INTERRUPTED. The device goes on by itself at its next start.";
   }
@@ -142,6 +142,8 @@ std::string to_json(const RunOutcome& outcome) {
                           {"sequence", outcome.sequence}}},
                         {"from", outcome.from_commit},
                         {"to", outcome.to_commit},
+                        {"from_os", outcome.from_os},
+                        {"to_os", outcome.to_os},
                         {"started_at", utc_time(outcome.started_at, "%Y-%m-%dT%H:%M:%SZ")},
                         {"finished_at", utc_time(outcome.finished_at, "%Y-%m-%dT%H:%M:%SZ")},
                         {"bytes_read", outcome.bytes_read},
@@ -163,6 +165,8 @@ std::string to_text(const RunOutcome& outcome) {
                                 std::to_string(outcome.sequence) + ")");
   line("From:      ", outcome.from_commit);
   line("To:        ", outcome.to_commit);
+  line("OS from:   ", outcome.from_os);
+  line("OS to:     ", outcome.to_os);
   line("Time:      ", utc_time(outcome.finished_at, "%Y-%m-%d %H:%M:%S UTC (device clock)"));
   if (outcome.error) {
     const auto code = outcome.error->code();

@@ -14,11 +14,11 @@
 namespace agent::record {
 
 enum class RunResult {
-  kUpdated,      // the new release runs and is confirmed
-  kUpToDate,     // the release of the bundle runs already
+  kUpdated,      // what the bundle brought runs and is confirmed
+  kUpToDate,     // the device has all of it already
   kRefused,      // nothing was changed
   kFailed,       // it failed before anything that runs was changed
-  kReverted,     // the new release did not work; the old one runs again
+  kReverted,     // the new OS or release did not work; the old one runs again
   kInterrupted,  // the agent was stopped; the next start goes on
 };
 
@@ -41,6 +41,8 @@ struct RunOutcome {
   std::uint64_t sequence = 0;
   std::string from_commit;
   std::string to_commit;
+  std::string from_os;  // versions; empty: the host OS was not part of it
+  std::string to_os;
   std::uint64_t started_at = 0;  // seconds since 1970 UTC, by the device's clock
   std::uint64_t finished_at = 0;
   std::uint64_t bytes_read = 0;  // from the medium

@@ -6,6 +6,7 @@
 
 #include "base/json.hpp"
 #include "install/release_row.hpp"
+#include "install/supervisor_step.hpp"
 #include "support/http_client.hpp"
 
 namespace support {
@@ -254,6 +255,18 @@ base::Status FakeDatabase::back_up(const std::filesystem::path& path) {
   return base::ok();
 }
 
+base::Status FakeDatabase::restore(const std::filesystem::path& path) {
+  if (faults_.begin("database.restore")) {
+    return broken(ErrorCode::kSupervisorDatabase);
+  }
+  if (supervisor_runs_) {
+    misuse.emplace_back("restore");
+  }
+  std::ifstream(path) >> rows.front().commit;
+  faults_.end();
+  return base::ok();
+}
+
 base::Status FakeDatabase::write_target(const AppRow& row, const std::optional<std::string>& pin) {
   if (faults_.begin("database.write_target")) {
     return broken(ErrorCode::kSupervisorDatabase);
@@ -287,11 +300,16 @@ base::Result<SupervisorStatus> FakeSupervisor::status() {
 }
 
 base::Result<std::string> FakeSupervisor::version() {
-  if (faults_.begin("api.version")) {
+  if (faults_.begin("api.version") || !runs) {
     return broken(ErrorCode::kSupervisorApi);
   }
   faults_.end();
-  return std::string("17.6.23");
+  const auto conf = host_.read(FakeHost::kSupervisorConf);
+  const auto name = agent::install::supervisor_image_in(conf);
+  if (engine_.find(name + ":latest") == nullptr || broken_images.contains(name)) {
+    return broken(ErrorCode::kSupervisorApi);
+  }
+  return agent::install::supervisor_version_in(conf);
 }
 
 base::Status FakeSupervisor::stop(const std::string& unit, std::chrono::seconds /*timeout*/) {
@@ -314,6 +332,32 @@ base::Status FakeSupervisor::start(const std::string& unit, std::chrono::seconds
 
 base::Result<bool> FakeSupervisor::is_active(const std::string& unit) {
   return unit == "supervisor.service" ? runs : timer_runs;
+}
+
+base::Status FakeSupervisor::run(const agent::install::TransientUnit& unit) {
+  if (faults_.begin("services.run " + unit.name)) {
+    return broken(ErrorCode::kServiceManager);
+  }
+  OU_CHECK(host_.run(unit));
+  faults_.end();
+  return base::ok();
+}
+
+base::Result<agent::install::UnitReport> FakeSupervisor::report(const std::string& unit) {
+  if (faults_.begin("services.report " + unit)) {
+    return broken(ErrorCode::kServiceManager);
+  }
+  faults_.end();
+  return host_.report(unit);
+}
+
+base::Status FakeSupervisor::forget(const std::string& unit, std::chrono::seconds /*timeout*/) {
+  if (faults_.begin("services.forget " + unit)) {
+    return broken(ErrorCode::kServiceManager);
+  }
+  host_.forget(unit);
+  faults_.end();
+  return base::ok();
 }
 
 void FakeSupervisor::tick() {
@@ -469,6 +513,7 @@ std::map<std::string, oci::Digest> FakeDevice::running_images() const {
 }
 
 void FakeDevice::reboot() {
+  host.boot();
   supervisor.runs = true;
   supervisor.timer_runs = true;
   for (auto& container : engine.running) {

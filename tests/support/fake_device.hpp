@@ -13,53 +13,11 @@
 #include "install/apps_step.hpp"
 #include "install/engine.hpp"
 #include "install/supervisor.hpp"
+#include "support/fake_host.hpp"
+#include "support/faults.hpp"
 #include "support/scratch.hpp"
 
 namespace support {
-
-/// Thrown by a fake in place of a power cut.
-struct PowerCut {};
-
-/// Counts the calls of all fakes of a device, and lets one of them go wrong.
-class Faults {
- public:
-  enum class Kind {
-    kNone,
-    kError,      // the call does nothing and returns an error
-    kCutBefore,  // the power goes before the call does anything
-    kCutAfter,   // the power goes when the call is done
-  };
-  /// \param call counted from 1 on, beginning now
-  void arm(Kind kind, int call) {
-    kind_ = kind;
-    at_ = call;
-    calls_ = 0;
-    names_.clear();
-  }
-  /// For on_call: the call that just began fails.
-  void fail_this_call() {
-    kind_ = Kind::kError;
-    at_ = calls_;
-  }
-  void disarm() { arm(Kind::kNone, 0); }
-  [[nodiscard]] int calls() const { return calls_; }
-  [[nodiscard]] bool struck() const { return kind_ != Kind::kNone && calls_ >= at_; }
-  /// The calls since arm(), in order.
-  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
-
-  /// Every fake begins each call with it. \return whether the call has to fail
-  bool begin(const std::string& name);
-  /// ... and ends it with this.
-  void end() const;
-
-  std::function<void(const std::string& name)> on_call;  // lets a test change the world meanwhile
-
- private:
-  Kind kind_ = Kind::kNone;
-  int at_ = 0;
-  int calls_ = 0;
-  std::vector<std::string> names_;
-};
 
 /// What the containers of an image do once they run.
 enum class Behaviour { kGood, kCrashes, kUnhealthy };
@@ -110,6 +68,7 @@ class FakeDatabase final : public agent::install::SupervisorDatabase {
   base::Result<std::optional<std::string>> config_value(const std::string& key) override;
   base::Result<std::optional<std::string>> api_key() override;
   base::Status back_up(const std::filesystem::path& path) override;
+  base::Status restore(const std::filesystem::path& path) override;
   base::Status write_target(const agent::install::AppRow& row,
                             const std::optional<std::string>& pin) override;
 
@@ -127,9 +86,11 @@ class FakeDatabase final : public agent::install::SupervisorDatabase {
 class FakeSupervisor final : public agent::install::SupervisorApi,
                              public agent::install::ServiceManager {
  public:
-  FakeSupervisor(Faults& faults, FakeEngine& engine, std::filesystem::path update_locks)
+  FakeSupervisor(Faults& faults, FakeEngine& engine, FakeHost& host,
+                 std::filesystem::path update_locks)
       : faults_(faults),
         engine_(engine),
+        host_(host),
         update_locks_(std::move(update_locks)),
         database(faults, runs) {}
 
@@ -138,6 +99,9 @@ class FakeSupervisor final : public agent::install::SupervisorApi,
   base::Status stop(const std::string& unit, std::chrono::seconds timeout) override;
   base::Status start(const std::string& unit, std::chrono::seconds timeout) override;
   base::Result<bool> is_active(const std::string& unit) override;
+  base::Status run(const agent::install::TransientUnit& unit) override;
+  base::Result<agent::install::UnitReport> report(const std::string& unit) override;
+  base::Status forget(const std::string& unit, std::chrono::seconds timeout) override;
 
   /// One round of the supervisor's own work, and of what the containers do.
   void tick();
@@ -148,6 +112,7 @@ class FakeSupervisor final : public agent::install::SupervisorApi,
 
   Faults& faults_;
   FakeEngine& engine_;
+  FakeHost& host_;
   std::filesystem::path update_locks_;
 
  public:
@@ -158,6 +123,7 @@ class FakeSupervisor final : public agent::install::SupervisorApi,
   std::set<std::string> known_names;           // of images that it has brought or taken over
   std::map<std::string, std::string> volumes;  // name to data
   std::string volumes_json;                    // definitions that the volumes were made with
+  std::set<std::string> broken_images;         // of supervisors that do not start
 };
 
 /// Time passes only by waiting; with each second the device goes on.
@@ -206,8 +172,12 @@ struct FakeDevice {
   std::filesystem::path update_locks = scratch / "tmp/balena-supervisor/services";
   Faults faults;
   FakeEngine engine{faults};
-  FakeSupervisor supervisor{faults, engine, update_locks};
-  FakeWaiter waiter{faults, [this] { supervisor.tick(); }};
+  FakeHost host{faults, scratch.path()};
+  FakeSupervisor supervisor{faults, engine, host, update_locks};
+  FakeWaiter waiter{faults, [this] {
+                      supervisor.tick();
+                      host.tick();
+                    }};
   FakeProgress progress{faults};
 };
 

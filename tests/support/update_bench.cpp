@@ -1,5 +1,6 @@
 #include "support/update_bench.hpp"
 
+#include <set>
 #include <stdexcept>
 
 namespace support {
@@ -13,6 +14,16 @@ T require(base::Result<T> result) {
   return *std::move(result);
 }
 
+/// Layers of s0, s1 and more.
+std::vector<std::vector<base::Bytes>> layers_for(unsigned more_images) {
+  std::vector<std::vector<base::Bytes>> layers{{tar_of("bin/app", random_bytes(200'000, 1))},
+                                               {tar_of("bin/app", random_bytes(1000, 2))}};
+  for (unsigned i = 0; i < more_images; ++i) {
+    layers.push_back({tar_of("usr/bin/more", random_bytes(150'000, 3 + i))});
+  }
+  return layers;
+}
+
 agent::Config config_for(const FakeDevice& device) {
   const auto root = device.scratch.path().string();
   return require(
@@ -21,19 +32,59 @@ agent::Config config_for(const FakeDevice& device) {
                                         {"OFFLINE_UPDATER_SUPERVISOR_UNIT", "supervisor.service"},
                                         {"OFFLINE_UPDATER_SUPERVISOR_TIMER", "supervisor.timer"},
                                         {"OFFLINE_UPDATER_WAIT_FOR_LOCKS_SECONDS", "10"},
-                                        {"OFFLINE_UPDATER_APPLY_SECONDS", "30"}}));
+                                        {"OFFLINE_UPDATER_APPLY_SECONDS", "30"},
+                                        {"OFFLINE_UPDATER_REBOOT_SECONDS", "30"}}));
 }
 
 }  // namespace
 
-SignedBundle::SignedBundle(std::uint64_t sequence)
+SignedBundle::SignedBundle(std::uint64_t sequence, unsigned more_images)
     : key(require(bundle::SecretKey::generate())),
-      built(build_bundle(medium / "a.bundle",
-                         {{tar_of("bin/app", random_bytes(200'000, 1))},
-                          {tar_of("bin/app", random_bytes(1000, 2))}},
-                         sequence)) {
+      built(build_bundle(medium / "a.bundle", layers_for(more_images), sequence)) {
   built.manifest.release.volumes_json = R"({"data":{}})";
   built.manifest.policy.confirm_seconds = 5;
+  sign();
+}
+
+OsBundle::OsBundle(OsBundleParts parts) : SignedBundle(5, parts.supervisor ? 2 : 1) {
+  auto& manifest = built.manifest;
+  auto& services = manifest.release.services;  // s2 stands for the OS, s3 for the supervisor
+  manifest.os = bundle::HostOs{.image = services.at(2).image,
+                               .version = FakeHost::kNewVersion,
+                               .meta_version = "6.6.0",
+                               .device_type = "generic-amd64",
+                               .boot_files = {{"EFI/BOOT/grubenv", 1024}, {"os-release", 300}},
+                               .boot_volume_bytes = 4096,
+                               .signed_for_secure_boot = false};
+  if (parts.supervisor) {
+    manifest.supervisor = bundle::SupervisorImage{
+        .image = services.at(3).image, .name = kSupervisorName, .version = "18.0.0"};
+  }
+  if (parts.config) {
+    manifest.config.patch_json = R"({"country":"CH","hostname":"site-7"})";
+    manifest.config.connections = {{"site.nmconnection", "[connection]\nid=site\n"}};
+  }
+  services.erase(services.begin() + 2, services.end());
+  if (!parts.release) {
+    const std::set<oci::Digest> unused{services[0].image, services[1].image};
+    std::erase_if(manifest.images, [&](const auto& image) { return unused.contains(image.id); });
+    std::set<oci::Digest> used;
+    for (const auto& image : manifest.images) {
+      used.insert({image.id, image.manifest});
+      for (const auto& layer : image.layers) {
+        used.insert(layer.blob);
+      }
+    }
+    for (auto it = manifest.blobs.begin(); it != manifest.blobs.end();) {
+      if (used.contains(it->first)) {
+        ++it;
+        continue;
+      }
+      std::filesystem::remove(built.directory / "blobs/sha256" / it->first.hex());
+      it = manifest.blobs.erase(it);
+    }
+    manifest.release = {};
+  }
   sign();
 }
 
@@ -46,8 +97,7 @@ UpdateBench::UpdateBench(const SignedBundle& bundle)
   (void)device.scratch.write(
       "mnt/boot/config.json",
       R"({"uuid":"dddddddddddddddddddddddddddddddd","deviceType":"generic-amd64",)"
-      R"("applicationId":7,"apiEndpoint":"https://api.invalid"})");
-  (void)device.scratch.write("etc/os-release", "META_BALENA_VERSION=\"6.5.3\"\n");
+      R"("applicationId":7,"apiEndpoint":"https://api.invalid","deviceApiKey":"secret"})");
 }
 
 agent::record::Ledger UpdateBench::ledger() const {
@@ -76,10 +126,13 @@ auto UpdateBench::with_device(Work work) {
 
 std::optional<agent::record::RunOutcome> UpdateBench::start(std::stop_token stop) {
   auto entry = journal_entry();
-  if (!entry || entry->phase == agent::record::Phase::kPulling) {
+  if (!entry) {
     return std::nullopt;
   }
-  return with_device([&](agent::Device& world) {
+  return with_device([&](agent::Device& world) -> std::optional<agent::record::RunOutcome> {
+    if (agent::needs_medium(world, *entry)) {
+      return std::nullopt;
+    }
     return agent::finish_update(world, *std::move(entry), std::move(stop));
   });
 }
@@ -99,7 +152,7 @@ agent::record::RunOutcome UpdateBench::take_medium(std::stop_token stop) {
 
 std::optional<agent::record::RunOutcome> UpdateBench::give_up_waiting() {
   const auto entry = journal_entry();
-  if (!entry || entry->phase != agent::record::Phase::kPulling) {
+  if (!entry || !agent::waits_for_medium(entry->phase)) {
     return std::nullopt;
   }
   return with_device([&](agent::Device& world) {

@@ -13,7 +13,7 @@ namespace support {
 
 /// A signed bundle with services s0 and s1, an image of one layer each, and volume "data".
 struct SignedBundle {
-  explicit SignedBundle(std::uint64_t sequence = 5);
+  explicit SignedBundle(std::uint64_t sequence = 5) : SignedBundle(sequence, 0) {}
   /// Writes the manifest again, after a change.
   void sign() const { write_manifest(built, {&key}); }
   [[nodiscard]] bundle::Trust trust() const { return trust_in({&key}); }
@@ -26,6 +26,24 @@ struct SignedBundle {
   Scratch medium;
   bundle::SecretKey key;
   BuiltBundle built;
+
+ protected:
+  /// With so many images more, each of a service of its own.
+  SignedBundle(std::uint64_t sequence, unsigned more_images);
+};
+
+/// What a bundle with a host OS has beside it.
+struct OsBundleParts {
+  bool release = true;
+  bool supervisor = true;
+  bool config = true;
+};
+/// A signed bundle with the OS FakeHost::kNewVersion; supervisor 18.0.0; a patch of config.json
+/// that sets "country" (quiet) and "hostname" (restarts the engine), and a connection
+/// "site.nmconnection".
+struct OsBundle : SignedBundle {
+  explicit OsBundle(OsBundleParts parts = {});
+  static constexpr const char* kSupervisorName = "registry.invalid/v2/newsupervisor";
 };
 
 struct UpdateBench {

@@ -1,0 +1,153 @@
+// The steps that change what is neither OS nor release: which supervisor the OS starts, and
+// config.json.
+#include "base/log.hpp"
+#include "install/config_step.hpp"
+#include "install/supervisor_step.hpp"
+#include "update_steps.hpp"
+
+namespace agent {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using install::ConfigKeys;
+using record::JournalEntry;
+using record::SettingsChange;
+
+constexpr std::chrono::seconds kPoll{2};
+
+std::filesystem::path database_backup(const Config& config) {
+  return config.state_dir / "supervisor-database.before-supervisor";
+}
+
+/// Whether the supervisor of the change is the one that the OS starts already.
+base::Result<bool> is_configured(const Config& config, const SettingsChange::Supervisor& wanted) {
+  OU_TRY(const auto conf, install::read_supervisor_conf(config.host_root));
+  return conf == install::with_supervisor(conf, wanted.name, wanted.version);
+}
+
+/// \pre the supervisor is stopped
+base::Status patch_config(const Config& config, const std::string& patch, ConfigKeys keys) {
+  OU_TRY(const bool changed, install::apply_config_patch(config.config_json(), patch, keys));
+  if (changed) {
+    base::log::info("config.json was changed");
+  }
+  return base::ok();
+}
+
+/// \pre the supervisor is stopped
+base::Status write_settings(Device& device, const SettingsChange& settings) {
+  const auto& config = device.config;
+  OU_TRY(const auto added,
+         install::add_connections(config.config_json().parent_path(), settings.connections));
+  for (const auto& name : added) {
+    base::log::info("added the connection " + name);
+  }
+  OU_CHECK(patch_config(config, settings.patch_json, ConfigKeys::kQuiet));
+  if (!settings.supervisor) {
+    return base::ok();
+  }
+  const auto& wanted = *settings.supervisor;
+  OU_TRY(const bool configured, is_configured(config, wanted));
+  if (configured) {
+    return base::ok();
+  }
+  OU_CHECK(device.database.back_up(database_backup(config)));
+  OU_TRY(const auto conf, install::read_supervisor_conf(config.host_root));
+  return install::write_supervisor_conf(
+      config.host_root, install::with_supervisor(conf, wanted.name, wanted.version));
+}
+
+/// Until the supervisor answers with the version that the bundle brought.
+base::Status wait_for_supervisor(Device& device, const std::string& version,
+                                 const std::stop_token& stop) {
+  device.progress.phase("waiting for the new supervisor", 0);
+  const auto deadline = device.waiter.now() + device.config.apply_timeout;
+  std::string last = "it did not answer";
+  while (device.waiter.now() < deadline) {
+    const auto present = device.api.version();
+    if (present && *present == version) {
+      return base::ok();
+    }
+    last = present ? "it says that it is " + *present : present.error().message();
+    if (!device.waiter.wait(kPoll, stop)) {
+      return Error(ErrorCode::kCancelled, "stopped while waiting for the new supervisor");
+    }
+  }
+  return Error(ErrorCode::kSupervisorApi, "supervisor " + version + " did not start: " + last);
+}
+
+}  // namespace
+
+base::Result<SettingsChange> describe_settings(const Device& device,
+                                               const bundle::Manifest& manifest,
+                                               const plan::DeviceFacts& facts) {
+  SettingsChange settings;
+  settings.patch_json = manifest.config.patch_json;
+  settings.connections = manifest.config.connections;
+  OU_TRY(settings.undo_json,
+         install::previous_values(device.config.config_json(), manifest.config.patch_json));
+  if (manifest.supervisor && manifest.supervisor->version != facts.supervisor_version) {
+    OU_TRY(settings.old_supervisor_conf, install::read_supervisor_conf(device.config.host_root));
+    settings.supervisor = {.image = manifest.supervisor->image,
+                           .name = manifest.supervisor->name,
+                           .version = manifest.supervisor->version};
+  }
+  return settings;
+}
+
+base::Status change_settings(Device& device, JournalEntry& entry, const std::stop_token& stop) {
+  auto access = supervisor_access(device);
+  auto& settings = *entry.settings;
+  device.progress.phase("changing settings", 0);
+  if (settings.supervisor) {  // named before the OS looks for it
+    OU_CHECK(device.engine.tag(settings.supervisor->image, settings.supervisor->name + ":latest"));
+  }
+  OU_CHECK(
+      install::with_supervisor_stopped(access, [&] { return write_settings(device, settings); }));
+  if (settings.supervisor) {
+    OU_CHECK(wait_for_supervisor(device, settings.supervisor->version, stop));
+    settings.supervisor->runs = true;
+  }
+  return base::ok();
+}
+
+base::Status finish_settings(Device& device, const JournalEntry& entry) {
+  if (!entry.settings) {
+    return base::ok();
+  }
+  OU_TRY(const auto undo,
+         install::previous_values(device.config.config_json(), entry.settings->patch_json));
+  if (undo == "{}") {
+    return base::ok();  // all of it is there: nothing has to be stopped for it
+  }
+  auto access = supervisor_access(device);
+  return install::with_supervisor_stopped(access, [&] {
+    return patch_config(device.config, entry.settings->patch_json, ConfigKeys::kEngineRestarting);
+  });
+}
+
+base::Status undo_settings(Device& device, const JournalEntry& entry) {
+  if (!entry.settings) {
+    return base::ok();
+  }
+  const auto& settings = *entry.settings;
+  const auto& config = device.config;
+  auto access = supervisor_access(device);
+  return install::with_supervisor_stopped(access, [&]() -> base::Status {
+    for (const auto keys : {ConfigKeys::kQuiet, ConfigKeys::kEngineRestarting}) {
+      OU_CHECK(patch_config(config, settings.undo_json, keys));
+    }
+    if (!settings.supervisor || settings.supervisor->runs) {
+      return base::ok();
+    }
+    OU_TRY(const bool configured, is_configured(config, *settings.supervisor));
+    if (configured) {  // the new one may have migrated the database; the old one could not read it
+      OU_CHECK(device.database.restore(database_backup(config)));
+      OU_CHECK(install::write_supervisor_conf(config.host_root, settings.old_supervisor_conf));
+    }
+    return base::ok();
+  });
+}
+
+}  // namespace agent
