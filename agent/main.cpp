@@ -11,6 +11,7 @@
 #include "commands.hpp"
 #include "config.hpp"
 #include "daemon.hpp"
+#include "identity_arguments.hpp"
 #include "intake/verified_bundle.hpp"
 #include "platform/docker_engine.hpp"
 #include "platform/http_supervisor_api.hpp"
@@ -20,6 +21,7 @@
 #include "platform/systemd_service_manager.hpp"
 #include "platform/udev_media_watcher.hpp"
 #include "status_file.hpp"
+#include "update_steps.hpp"
 #include "update_worker.hpp"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX wants it declared
@@ -32,6 +34,7 @@ constexpr const char* kFooter = R"(Examples:
   offline-updater-agent install /mnt/stick --dry-run
   offline-updater-agent install /mnt/stick/spring.bundle
   offline-updater-agent status --json
+  offline-updater-agent identity show
 
 Options come from OFFLINE_UPDATER_* variables and from --config: docs/agent-options.md.
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 went back, 5 interrupted: docs/agent.md.)";
@@ -198,6 +201,27 @@ Exit install(const Config& config, const InstallOptions& options) {
                          stop.token());
 }
 
+Exit identity(const Config& config, const ChosenIdentityCommand& chosen) {
+  using Name = ChosenIdentityCommand::Name;
+  if (chosen.name == Name::kShow) {
+    return identity_show_command(config, chosen.options.json);
+  }
+  if (chosen.name == Name::kExport) {
+    return identity_export_command(config, chosen.options);
+  }
+  const auto lock = lock_device(config.state_dir);
+  auto ledger =
+      lock ? record::Ledger::open(config.state_dir) : base::Result<record::Ledger>(lock.error());
+  if (!ledger) {
+    return fail(ledger.error(), chosen.options.json, Exit::kFailed);
+  }
+  RealDevice real(config, *std::move(ledger));
+  auto access = supervisor_access(real.device);
+  return identity_restore_command(config, chosen.options, [&access](const auto& work) {
+    return install::with_supervisor_stopped(access, work);
+  });
+}
+
 int main_of(int argc, char** argv) {
   CLI::App app{"Installs signed update bundles from USB media on balenaOS devices."};
   app.footer(kFooter);
@@ -219,6 +243,8 @@ int main_of(int argc, char** argv) {
   install_app->add_flag("--json", options.json, "Print one JSON object");
   auto* status = common(app.add_subcommand("status", "What runs, and how the last update ended"));
   status->add_flag("--json", json, "Print one JSON object");
+  ChosenIdentityCommand chosen;
+  add_identity_arguments(app, config_file, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -229,7 +255,8 @@ int main_of(int argc, char** argv) {
       config_file.empty() ? std::nullopt : std::optional<std::filesystem::path>(config_file),
       environment());
   if (!config) {
-    return static_cast<int>(fail(config.error(), json || options.json, Exit::kUsage));
+    return static_cast<int>(
+        fail(config.error(), json || options.json || chosen.options.json, Exit::kUsage));
   }
   base::log::start(log_level(config->log_level));
   if (run->parsed()) {
@@ -237,6 +264,9 @@ int main_of(int argc, char** argv) {
   }
   if (install_app->parsed()) {
     return static_cast<int>(install(*config, options));
+  }
+  if (chosen.name != ChosenIdentityCommand::Name::kNone) {
+    return static_cast<int>(identity(*config, chosen));
   }
   platform::SqliteSupervisorDatabase database(config->supervisor_database());
   return static_cast<int>(status_command(*config, database, json));

@@ -144,24 +144,6 @@ base::Result<IdentityBackup> parse_backup(std::string_view text) {
   return backup;
 }
 
-base::Result<std::vector<std::string>> put_back(const BackupPlaces& places,
-                                                const IdentityBackup& backup) {
-  OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
-  auto now = read_config(places.boot);
-  const bool whole = !now;
-  auto restored = whole ? std::vector<std::string>{kConfig} : put_back_identity(before, *now);
-  if (restored.empty()) {
-    return restored;
-  }
-  const auto& text = whole ? backup.config_json : now->text();
-  const auto file = places.boot / kConfig;
-  auto written = base::fatrw_write(file, base::as_bytes(text), base::mode_of_file(file, 0600));
-  if (!written) {
-    return std::move(written).error().as(ErrorCode::kIdentityLost);
-  }
-  return restored;
-}
-
 /// Whether the file is to become what was saved.
 base::Result<bool> is_to_be_put_back(const fs::path& file, PutBack rule, const std::string& saved) {
   std::error_code ignored;
@@ -192,21 +174,34 @@ base::Result<IdentityBackup> read_backup(const fs::path& place) {
   return backup;
 }
 
-base::Status back_up_identity(const BackupPlaces& places, const oci::Digest& bundle) {
-  const auto bytes = base::fatrw_peek(places.boot / kConfig, kMaxConfigJsonBytes);
-  if (!bytes) {
-    return Error(bytes.error()).as(ErrorCode::kIdentityBackup);
-  }
-  auto config = ConfigDocument::parse(base::as_text(*bytes));
+base::Result<IdentityBackup> read_present(const BackupPlaces& places) {
+  auto config = read_config(places.boot);
   auto checked = config ? check_identity(*config) : base::Status(config.error());
   if (!checked) {
-    return std::move(checked).error().as(ErrorCode::kIdentityBackup);
+    return std::move(checked).error().as(ErrorCode::kConfigJson);
   }
-  OU_CHECK(check_same_device(places.state, *config));
-  OU_CHECK(check_same_device(places.data, *config));
-  const IdentityBackup backup{.config_json = config->text(), .files = boot_settings(places)};
-  OU_CHECK(write_copy(places.state, backup, bundle));
-  return write_copy(places.data, backup, bundle);
+  return IdentityBackup{.config_json = config->text(), .files = boot_settings(places)};
+}
+
+base::Status back_up_identity(const BackupPlaces& places, const oci::Digest& bundle) {
+  auto present = read_present(places);
+  if (!present) {
+    return std::move(present).error().as(ErrorCode::kIdentityBackup);
+  }
+  OU_TRY(const auto config, ConfigDocument::parse(present->config_json));
+  OU_CHECK(check_same_device(places.state, config));
+  OU_CHECK(check_same_device(places.data, config));
+  OU_CHECK(write_copy(places.state, *present, bundle));
+  return write_copy(places.data, *present, bundle);
+}
+
+base::Status forget_backups(const BackupPlaces& places) {
+  for (const auto& place : {places.state, places.data}) {
+    if (auto removed = base::remove_file_durably(place / kFileName); !removed) {
+      return std::move(removed).error().as(ErrorCode::kIdentityBackup);
+    }
+  }
+  return base::ok();
 }
 
 base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places) {
@@ -219,13 +214,25 @@ base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places)
 
 base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& places) {
   OU_TRY(const auto backup, read_any_backup(places));
-  return put_back(places, backup);
+  return restore_identity_from(places, backup);
 }
 
 base::Result<std::vector<std::string>> restore_identity_from(const BackupPlaces& places,
-                                                             const fs::path& place) {
-  OU_TRY(const auto backup, read_backup(place));
-  return put_back(places, backup);
+                                                             const IdentityBackup& backup) {
+  OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
+  auto now = read_config(places.boot);
+  const bool whole = !now;
+  auto restored = whole ? std::vector<std::string>{kConfig} : put_back_identity(before, *now);
+  if (restored.empty()) {
+    return restored;
+  }
+  const auto& text = whole ? backup.config_json : now->text();
+  const auto file = places.boot / kConfig;
+  auto written = base::fatrw_write(file, base::as_bytes(text), base::mode_of_file(file, 0600));
+  if (!written) {
+    return std::move(written).error().as(ErrorCode::kIdentityLost);
+  }
+  return restored;
 }
 
 base::Result<std::vector<std::string>> restore_boot_settings(const BackupPlaces& places) {

@@ -38,6 +38,14 @@ struct IdentityBackup {
 };
 base::Result<IdentityBackup> read_backup(const std::filesystem::path& place);
 
+/// What back_up_identity() would save now. Changes nothing.
+/// \error ErrorCode::kConfigJson when config.json cannot be read or lacks its identity
+base::Result<IdentityBackup> read_present(const BackupPlaces& places);
+
+/// Removes both copies, for a device that is given another identity on purpose.
+/// \error ErrorCode::kIdentityBackup
+base::Status forget_backups(const BackupPlaces& places);
+
 /// Names of the identity keys that config.json lacks or has with another value than the backup; all
 /// that the backup has when it cannot be read. Changes nothing.
 /// \error ErrorCode::kIdentityBackup when neither copy is good
@@ -50,9 +58,9 @@ base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places)
 /// \error ErrorCode::kIdentityBackup, kIdentityLost
 base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& places);
 
-/// As restore_identity(), but the copy in `place` alone counts. \error as restore_identity()
+/// As restore_identity(), from `backup`. \error as restore_identity()
 base::Result<std::vector<std::string>> restore_identity_from(const BackupPlaces& places,
-                                                             const std::filesystem::path& place);
+                                                             const IdentityBackup& backup);
 
 /// Puts back the user's settings that the host OS's hooks overwrite (grub_extraenv, system-proxy/,
 /// dispatcher.d/), and those that are not there any more or are empty (network profiles,

@@ -121,6 +121,26 @@ Status write_file_durably(const std::filesystem::path& path, ByteView bytes, uns
   return sync_directory(path.parent_path());
 }
 
+Status write_new_file(const std::filesystem::path& path, ByteView bytes, unsigned mode) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!fd.valid()) {
+    return errno == EEXIST ? Error(ErrorCode::kAlreadyExists, path.string() + " is there already")
+                           : io_error("create", path);
+  }
+  auto written = write_all(fd.get(), bytes);
+  if (written && ::fsync(fd.get()) != 0) {
+    written = Error::from_errno(errno, "sync");
+  }
+  if (written) {
+    written = sync_directory(path.parent_path());
+  }
+  if (!written) {
+    ::unlink(path.c_str());
+    return std::move(written).within("write " + path.string());
+  }
+  return ok();
+}
+
 Status remove_file_durably(const std::filesystem::path& path) {
   const bool removed = ::unlink(path.c_str()) == 0;
   if (!removed && errno != ENOENT) {

@@ -33,6 +33,10 @@ Status write_all(int fd, ByteView bytes);
 /// name are replaced, not followed. \error kNoSpace, kPermission, kIo
 Status write_file_durably(const std::filesystem::path& path, ByteView bytes, unsigned mode = 0600);
 
+/// Makes `path`, which must not be there, not even as a symbolic link; durable when it returns.
+/// After an error it is not there. \error kAlreadyExists, kNoSpace, kPermission, kIo
+Status write_new_file(const std::filesystem::path& path, ByteView bytes, unsigned mode = 0600);
+
 /// Removes `path` if it is there and syncs its directory. \error kPermission, kIo
 Status remove_file_durably(const std::filesystem::path& path);
 
