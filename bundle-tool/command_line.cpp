@@ -11,6 +11,7 @@
 #include "copy.hpp"
 #include "create.hpp"
 #include "create_arguments.hpp"
+#include "identity.hpp"
 #include "inspect.hpp"
 #include "key.hpp"
 #include "sign.hpp"
@@ -41,6 +42,7 @@ class CommandLine {
     add_verify();
     add_inspect();
     add_copy();
+    add_identity();
   }
 
   int run(int count, const char* const* arguments) {
@@ -212,6 +214,35 @@ class CommandLine {
         "  bundle-tool copy shop-7.bundle /media/stick");
   }
 
+  void add_identity() {
+    CLI::App* identity = app_.add_subcommand("identity", "open what devices sealed for you");
+    identity->require_subcommand(1);
+    identity->footer(
+        "Example:\n  bundle-tool identity open --key owner-identity.key shop-7.identity");
+    CLI::App* keygen = add(*identity, "keygen",
+                           "make a key pair for sealed exports: FILE.key (secret) and FILE.pub",
+                           [this](Console&) { return identity_keygen(identity_keygen_); });
+    keygen->add_option("--output", identity_keygen_.output, "the secret key, ending in .key")
+        ->type_name("FILE.key")
+        ->required();
+    keygen->add_flag("--no-password", identity_keygen_.no_password,
+                     "do not encrypt the secret key");
+    add_password_file(*keygen, identity_keygen_.password_file);
+    keygen->footer("Example:\n  bundle-tool identity keygen --output owner-identity.key");
+    CLI::App* open =
+        add(*identity, "open", "read what offline-updater-agent identity export has sealed",
+            [this](Console&) { return identity_open(identity_open_); });
+    open->add_option("--key", identity_open_.key, "the secret key")->type_name("FILE")->required();
+    add_password_file(*open, identity_open_.password_file);
+    open->add_option("--output", identity_open_.output, "new directory to write the files to")
+        ->type_name("DIRECTORY");
+    open->add_option("EXPORT", identity_open_.file, "the sealed file")->required();
+    open->footer(
+        "Examples:\n"
+        "  bundle-tool identity open --key owner-identity.key shop-7.identity\n"
+        "  bundle-tool identity open --key owner-identity.key --output shop-7 shop-7.identity");
+  }
+
   CLI::App app_{
       "Makes, signs, checks and copies bundles: signed releases that balena devices install "
       "from a USB medium. Needs no root, no Docker and no network.",
@@ -225,6 +256,8 @@ class CommandLine {
   VerifyOptions verify_;
   InspectOptions inspect_;
   CopyOptions copy_;
+  IdentityKeygenOptions identity_keygen_;
+  IdentityOpenOptions identity_open_;
 };
 
 }  // namespace

@@ -1,9 +1,6 @@
 #include "key.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
-
-#include <cerrno>
 
 #include "base/files.hpp"
 #include "base/json.hpp"
@@ -17,28 +14,6 @@ using base::ErrorCode;
 using base::Result;
 using base::Status;
 namespace fs = std::filesystem;
-
-/// Creates `path`, which must not be there, and makes it durable.
-Status write_new_file(const fs::path& path, const std::string& content, mode_t mode) {
-  const base::UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-  if (!file.valid()) {
-    if (errno == EEXIST) {
-      return Error(ErrorCode::kAlreadyExists,
-                   path.string() +
-                       " is there already, and a key is never overwritten: choose "
-                       "another name");
-    }
-    return Error::from_errno(errno, "create " + path.string());
-  }
-  Status written = base::write_all(file.get(), base::as_bytes(content));
-  if (written && ::fsync(file.get()) != 0) {
-    written = Error::from_errno(errno, "sync " + path.string());
-  }
-  if (!written) {
-    ::unlink(path.c_str());
-  }
-  return std::move(written).within("write " + path.string());
-}
 
 }  // namespace
 
@@ -60,9 +35,10 @@ Result<Outcome> key_generate(const KeyGenerateOptions& options) {
   }
   OU_TRY(const bundle::SecretKey key, bundle::SecretKey::generate());
   OU_TRY(const std::string secret, key.to_file(password));
-  OU_CHECK(write_new_file(secret_path, secret, 0600));
+  OU_CHECK(base::write_new_file(secret_path, base::as_bytes(secret), 0600));
   const std::string public_file = bundle::to_public_key_file(key.public_key());
-  if (Status written = write_new_file(public_path, public_file, 0644); !written) {
+  if (Status written = base::write_new_file(public_path, base::as_bytes(public_file), 0644);
+      !written) {
     ::unlink(secret_path.c_str());
     return std::move(written).error();
   }

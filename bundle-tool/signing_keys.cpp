@@ -91,6 +91,15 @@ Result<std::optional<std::string>> given_password(const std::filesystem::path& p
 
 }  // namespace
 
+Result<std::string> password_of(const std::filesystem::path& key,
+                                const std::filesystem::path& password_file) {
+  OU_TRY(auto password, given_password(password_file));
+  if (password) {
+    return *std::move(password);
+  }
+  return ask("Password of " + key.string() + ": ");
+}
+
 Result<bundle::SecretKey> load_secret_key(const std::filesystem::path& path,
                                           const std::filesystem::path& password_file) {
   const std::string doing = "key " + path.string();
@@ -99,10 +108,7 @@ Result<bundle::SecretKey> load_secret_key(const std::filesystem::path& path,
   OU_TRY(const bool encrypted, bundle::is_encrypted_key_file(file).within(doing));
   std::optional<std::string> password;
   if (encrypted) {
-    OU_TRY(password, given_password(password_file).within(doing));
-    if (!password) {
-      OU_TRY(password, ask("Password of " + path.string() + ": ").within(doing));
-    }
+    OU_TRY(password, password_of(path, password_file).within(doing));
   }
   return bundle::SecretKey::parse_file(file, password).within(doing);
 }

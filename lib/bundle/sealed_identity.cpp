@@ -20,6 +20,7 @@ constexpr std::string_view kHeader = "offline-updater identity export 1, for key
 constexpr std::size_t kIdDigits = 16;
 constexpr std::size_t kHeaderBytes = kHeader.size() + kIdDigits + 1;
 constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kMaxTime = 253'402'300'799;  // the end of the year 9999
 constexpr std::size_t kMaxFiles = 1024;
 constexpr std::size_t kMaxPathBytes = 512;
 
@@ -64,7 +65,7 @@ Result<IdentityExport> parse(std::string_view text) {
   if (object.number("version") != kVersion) {
     object.fail("version", "is not known to this version");
   }
-  IdentityExport identity{.created_at = object.number("created_at"),
+  IdentityExport identity{.created_at = object.number("created_at", kMaxTime),
                           .machine_id = object.text("machine_id")};
   const auto files = object.text_map("files", kMaxFiles, kMaxIdentityExportBytes);
   OU_CHECK(object.finish());

@@ -78,7 +78,8 @@ class Keys(ToolTest):
 
     def test_help(self):
         """Every command has help with an example; the program's own lists the exit status."""
-        for command in (["key", "generate"], ["create"], ["sign"], ["verify"], ["inspect"], ["copy"]):
+        for command in (["key", "generate"], ["create"], ["sign"], ["verify"], ["inspect"], ["copy"],
+                        ["identity", "keygen"], ["identity", "open"]):
             text = run(*command, "--help").stdout
             self.assertIn("bundle-tool " + " ".join(command), text)
             self.assertIn("Example", text)
