@@ -188,11 +188,28 @@ class UpdateWorker::State {
         stop);
     mounted->clear();
     const auto results = end_of_update();
+    const bool told = tell_late(outcome, results);
     if (outcome) {
-      report(*outcome, results);
+      report(*outcome, told ? std::vector<media::Volume>() : results);
     } else {
       base::log::info("no bundle on medium " + medium.disk.name);
     }
+  }
+
+  /// The update of this very bundle came to its end while its medium was not there, as after a
+  /// restart into a new OS: what is written to it now is that result, not that there is nothing more
+  /// to do. \return whether it was
+  bool tell_late(const std::optional<RunOutcome>& outcome,
+                 const std::vector<media::Volume>& volumes) {
+    const bool same = untold_ && outcome && outcome->result != RunResult::kInterrupted &&
+                      outcome->directory_name == untold_->directory_name;
+    if (same && device_.config.write_results) {
+      write_result(*untold_, volumes);
+    }
+    if (same) {
+      untold_.reset();
+    }
+    return same;
   }
 
   /// Unmounts what had come back, lets other media have their turn. Returns where the result goes.
@@ -275,6 +292,10 @@ class UpdateWorker::State {
       base::log::error("the outcome was not kept: " + saved.error().message());
     }
     device_.progress.phase(record::name_of(outcome.result), 0);
+    const bool final = outcome.result != RunResult::kInterrupted && !outcome.bundle_digest.empty();
+    if (final && volumes.empty() && outcome.result != RunResult::kUpToDate) {
+      untold_ = outcome;
+    }
     if (outcome.result != RunResult::kInterrupted && device_.config.write_results && !repeated) {
       write_result(outcome, volumes);
     }
@@ -305,6 +326,9 @@ class UpdateWorker::State {
       if (!written) {
         base::log::warning("the result was not written to the medium: " +
                            written.error().message());
+      } else {
+        base::log::info("the result is on the medium: " +
+                        std::string(record::name_of(outcome.result)));
       }
     }
   }
@@ -314,6 +338,8 @@ class UpdateWorker::State {
   media::MediaPolicy policy_;
   bundle::Trust trust_;
   const record::OutcomeStore& outcomes_;
+
+  std::optional<RunOutcome> untold_;  // of an update whose medium was not there at its end
 
   MediaQueue waiting_;    // for the update loop
   MediaQueue returning_;  // appeared during an update

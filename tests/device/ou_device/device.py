@@ -55,20 +55,30 @@ class Device:
 
     def __init__(self, machine: Machine, fleet: Fleet):
         self.machine, self.fleet = machine, fleet
-        self.boots = 1
 
     @classmethod
-    def resumed(cls, directory: Path, fleet: Fleet, lossy: bool = False) -> "Device":
-        """A copy of the started machine, in its memory; with `lossy` it is started anew, on a disk that forgets what was
-        not flushed."""
+    def resumed(cls, directory: Path, fleet: Fleet) -> "Device":
+        """A copy of the started machine, with what was in its memory."""
         saved = started(fleet)
         directory.mkdir(parents=True)
         copy_sparse(saved / "disk.raw", directory / "disk.raw")
         shutil.copy2(saved / "variables.fd", directory / "variables.fd")
-        machine = Machine(directory, directory / "disk.raw", lossy)
+        machine = Machine(directory, directory / "disk.raw")
         machine.start(saved / "memory")
         machine.resume()
         return cls(machine, fleet)
+
+    @classmethod
+    def started_anew(cls, directory: Path, fleet: Fleet) -> "Device":
+        """A copy of the machine's disk, started on a disk that forgets what was not flushed when the power goes."""
+        saved = started(fleet)
+        directory.mkdir(parents=True)
+        copy_sparse(saved / "disk.raw", directory / "disk.raw")
+        shutil.copy2(saved / "variables.fd", directory / "variables.fd")
+        device = cls(Machine(directory, directory / "disk.raw", lossy=True), fleet)
+        device.machine.start()
+        device.wait_until_in_service()
+        return device
 
     # Life
 
@@ -83,15 +93,6 @@ class Device:
             return self.machine.try_run(command, 20)[1]
         except (OSError, MachineError):
             return ""
-
-    def cut_power(self) -> None:
-        """Off and on again; sticks stay in the port."""
-        sticks = dict(self.machine.sticks)
-        self.machine.cut_power()
-        self.machine.start()
-        for name, image in sticks.items():
-            self.machine.plug(image, name)
-        self.boots += 1
 
     # What can be seen
 
@@ -112,6 +113,29 @@ class Device:
         def found() -> dict | None:
             return next((outcome for outcome in self.outcomes() if outcome["result"] in final), None)
         return self.machine.wait_for(f"an outcome {'/'.join(final)}: {self.journal()}", found, seconds, 1)
+
+    def final_outcomes(self) -> list[dict]:
+        return [outcome for outcome in self.outcomes() if outcome["result"] != "interrupted"]
+
+    def wait_for_last_outcome(self, *results: str, seconds: float = 900) -> dict:
+        """Until the newest outcome has one of these results."""
+        def found() -> dict | None:
+            outcomes = self.outcomes()
+            return outcomes[-1] if outcomes and outcomes[-1]["result"] in results else None
+        return self.machine.wait_for(f"a last outcome {'/'.join(results)}: {self.journal()}", found, seconds, 1)
+
+    def wait_until_settled(self, with_medium: bool, seconds: float = 900) -> None:
+        """Until no update is under way; one that waits for its medium gives up after a while (see fleet.py)."""
+        def settled() -> bool:
+            return not self.phase() and (bool(self.final_outcomes()) or not with_medium)
+        self.machine.wait_for("the update to be over", settled, seconds, 2)
+
+    def wait_for_log(self, text: str, seconds: float = 600) -> None:
+        self.machine.wait_for(f"the agent to log {text}", lambda: text in self.agent_log(), seconds, 0.5)
+
+    def wait_until_stick_has(self, result: str) -> None:
+        """Until the agent has written a result to the stick and unmounted it."""
+        self.wait_for_log(f"the result is on the medium: {result}", 120)
 
     def journal(self) -> dict:
         try:

@@ -12,6 +12,8 @@ from . import parts
 from .disk import FirstRelease
 
 EXAMPLE = parts.SOURCE / "docker/docker-compose.yml"
+# Beside what the example sets: a test does not wait an hour for a stick that is gone for good.
+WAIT = "      OFFLINE_UPDATER_WAIT_FOR_MEDIUM_SECONDS: \"60\"\n"
 MAIN = """
   main:
     image: main
@@ -52,11 +54,11 @@ class Fleet:
                      "--fleet-uuid", fleet, "--device-type", parts.SLUG, "--name", name, "--level", "1", *options]
             if archives:
                 compose = directory / "compose.yml"
-                compose.write_text(EXAMPLE.read_text().rstrip() + MAIN)
+                compose.write_text(EXAMPLE.read_text().rstrip() + "\n" + WAIT + MAIN)
                 words += ["--compose", compose, "--confirm-seconds", "3"]
                 words += [word for service, path in archives.items() for word in ("--image", f"{service}=docker-archive:{path}")]
             run_tool(*words, env={"SOURCE_DATE_EPOCH": "1600000000"})
-        key = parts.digest(name, sequence, inputs, options, fleet, tool, EXAMPLE.read_text(), MAIN, str(self.key))
+        key = parts.digest(name, sequence, inputs, options, fleet, tool, EXAMPLE.read_text(), WAIT, MAIN, str(self.key))
         return parts.cached("bundle", key, make) / f"{name}.bundle"
 
     def first(self) -> FirstRelease:
