@@ -1,21 +1,26 @@
 #include "install/config_step.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/fatrw.hpp"
-#include "base/files.hpp"
 #include "base/printable.hpp"
 #include "bundle/manifest.hpp"
+#include "record/boot_settings.hpp"
+#include "record/config_document.hpp"
 
 namespace agent::install {
 namespace {
 
 using base::Error;
 using base::ErrorCode;
+using record::ConfigDocument;
 using Json = nlohmann::ordered_json;  // keeps the order of what others wrote
 
-constexpr std::size_t kMaxConfigBytes = std::size_t{1024} * 1024;
+constexpr unsigned kConfigMode = 0600;
 constexpr unsigned kConnectionMode = 0600;  // they hold passphrases
+constexpr std::size_t kMaxNameBytes = 128;
 
 base::Result<Json> parse_object(std::string_view text, const std::string& what) {
   auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -25,12 +30,19 @@ base::Result<Json> parse_object(std::string_view text, const std::string& what) 
   return json;
 }
 
-base::Result<Json> read_config(const std::filesystem::path& file) {
-  auto bytes = base::fatrw_read(file, kMaxConfigBytes);
-  if (!bytes) {
-    return std::move(bytes).error().as(ErrorCode::kConfigJson);
+base::Result<ConfigDocument> read_config(const std::filesystem::path& file) {
+  const auto bytes = base::fatrw_read(file, record::kMaxConfigJsonBytes);
+  auto document = bytes ? ConfigDocument::parse(base::as_text(*bytes)) : bytes.error();
+  if (!document) {
+    return std::move(document).error().within("read " + file.string()).as(ErrorCode::kConfigJson);
   }
-  return parse_object(base::as_text(*bytes), file.string());
+  return document;
+}
+
+/// A member's value; null when it is not there.
+Json value_of(const ConfigDocument& config, const std::string& key) {
+  const auto text = config.value(key);
+  return text ? Json::parse(*text, nullptr, /*allow_exceptions=*/false) : Json();
 }
 
 base::Result<Json> read_patch(const std::string& text) {
@@ -44,24 +56,32 @@ base::Result<Json> read_patch(const std::string& text) {
   return patch;
 }
 
-/// The patch that turns `now` with `patch` merged into it back to `now`.
-Json undo_of(const Json& now, const Json& patch) {
+/// What undoes the patch `value` of something that is `present`; nothing when it changes nothing.
+std::optional<Json> undo_of(const Json& present, const Json& value) {
+  if (!value.is_object() || !present.is_object()) {
+    return present == value ? std::nullopt : std::optional(present);
+  }
   auto undo = Json::object();
-  for (const auto& [key, value] : patch.items()) {
-    const auto present = now.value(key, Json());
-    if (value.is_object() && present.is_object()) {
-      if (auto nested = undo_of(present, value); !nested.empty()) {
-        undo[key] = std::move(nested);
-      }
-    } else if (present != value) {
-      undo[key] = present;
+  for (const auto& [key, nested] : value.items()) {
+    if (auto change = undo_of(present.value(key, Json()), nested)) {
+      undo[key] = *std::move(change);
     }
   }
-  return undo;
+  return undo.empty() ? std::nullopt : std::optional(std::move(undo));
 }
 
 bool restarts_engine(const std::string& key) {
   return key == "developmentMode" || key == "hostname";
+}
+
+/// A plain file name that is none of those by which the OS finds its boot selectors.
+bool is_connection_name(std::string_view name) {
+  const bool plain = std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.' || c == ' ';
+  });
+  return plain && !name.empty() && name.size() <= kMaxNameBytes && !name.starts_with('.') &&
+         !record::is_boot_selector_name(name);
 }
 
 }  // namespace
@@ -70,23 +90,39 @@ base::Result<std::string> previous_values(const std::filesystem::path& config_js
                                           const std::string& patch_json) {
   OU_TRY(const auto config, read_config(config_json));
   OU_TRY(const auto patch, read_patch(patch_json));
-  return undo_of(config, patch).dump();
+  auto undo = Json::object();
+  for (const auto& [key, value] : patch.items()) {
+    if (auto change = undo_of(value_of(config, key), value)) {
+      undo[key] = *std::move(change);
+    }
+  }
+  return undo.dump();
 }
 
 base::Result<bool> apply_config_patch(const std::filesystem::path& config_json,
                                       const std::string& patch_json, ConfigKeys which) {
-  OU_TRY(const auto config, read_config(config_json));
+  OU_TRY(auto config, read_config(config_json));
   OU_TRY(const auto patch, read_patch(patch_json));
-  auto patched = config;
+  const auto before = config.text();
   for (const auto& [key, value] : patch.items()) {
-    if (restarts_engine(key) == (which == ConfigKeys::kEngineRestarting)) {
-      patched.merge_patch(Json{{key, value}});
+    const auto present = value_of(config, key);
+    if (restarts_engine(key) != (which == ConfigKeys::kEngineRestarting) ||
+        !undo_of(present, value)) {
+      continue;
+    }
+    auto merged = present;
+    merged.merge_patch(value);
+    if (merged.is_null()) {
+      config.erase(key);
+    } else {
+      config.set(key, merged.dump());
     }
   }
-  if (patched == config) {
+  if (config.text() == before) {
     return false;
   }
-  auto written = base::fatrw_write(config_json, base::as_bytes(patched.dump()), 0600);
+  auto written = base::fatrw_write(config_json, base::as_bytes(config.text()),
+                                   base::mode_of_file(config_json, kConfigMode));
   if (!written) {
     return std::move(written).error().as(ErrorCode::kConfigJson);
   }
@@ -95,12 +131,18 @@ base::Result<bool> apply_config_patch(const std::filesystem::path& config_json,
 
 base::Result<std::vector<std::string>> add_connections(
     const std::filesystem::path& boot, const std::map<std::string, std::string>& connections) {
+  for (const auto& [name, content] : connections) {
+    if (!is_connection_name(name)) {
+      return Error(ErrorCode::kConfigJson,
+                   "a network profile may not be called \"" + base::printable(name, 64) + "\"");
+    }
+  }
   std::vector<std::string> written;
   const auto directory = boot / "system-connections";
   for (const auto& [name, content] : connections) {
-    std::error_code failed;
+    std::error_code failed;  // writing the file tells
     std::filesystem::create_directories(directory, failed);
-    const auto present = base::fatrw_read(directory / name, kMaxConfigBytes);
+    const auto present = base::fatrw_read(directory / name, record::kMaxConfigJsonBytes);
     if (present && base::as_text(*present) == content) {
       continue;
     }

@@ -23,16 +23,17 @@ enum class ConfigKeys {
 base::Result<std::string> previous_values(const std::filesystem::path& config_json,
                                           const std::string& patch_json);
 
-/// Merges the keys of this kind. Every other key and its value stay; the order of keys too. Writes
-/// only when something changes. \pre the supervisor is stopped: it would write back what it has
+/// Merges the keys of this kind. Every other member keeps its text, byte for byte, and its place; a
+/// value that the patch reaches into keeps the order of its keys. Writes only when something
+/// changes. \pre the supervisor is stopped: it would write back what it has
 /// in memory \return whether anything was written
 /// \error ErrorCode::kConfigJson: cannot be read or written, or a key that a bundle may not set
 base::Result<bool> apply_config_patch(const std::filesystem::path& config_json,
                                       const std::string& patch_json, ConfigKeys which);
 
-/// Writes files to system-connections/. One of the same name is replaced (the identity backup has
-/// its content); no other is touched. \return names of those that were written
-/// \error ErrorCode::kConfigJson
+/// Writes files to system-connections/. One of the same name is replaced; no other is touched.
+/// \pre back_up_identity() has saved what is replaced \return names of those that were written
+/// \error ErrorCode::kConfigJson, also for a name by which the OS looks for its boot selector
 base::Result<std::vector<std::string>> add_connections(
     const std::filesystem::path& boot, const std::map<std::string, std::string>& connections);
 

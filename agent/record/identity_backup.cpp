@@ -1,15 +1,12 @@
 #include "record/identity_backup.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <cerrno>
+#include <utility>
 
 #include "base/fatrw.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "record/boot_settings.hpp"
+#include "record/identity.hpp"
 
 namespace agent::record {
 namespace {
@@ -19,24 +16,12 @@ using base::Error;
 using base::ErrorCode;
 using base::Json;
 
-constexpr std::size_t kMaxFileBytes = std::size_t{4} * 1024 * 1024;
-constexpr std::size_t kMaxBackupBytes = std::size_t{32} * 1024 * 1024;
+constexpr std::size_t kMaxBackupBytes = std::size_t{8} * 1024 * 1024;
 constexpr std::uint64_t kBackupVersion = 1;
 constexpr const char* kFileName = "identity-backup.json";
 constexpr const char* kConfig = "config.json";
 
-/// Settings of the user or of the site on the boot partition. \source balenaos.md section 1
-constexpr std::array kBootFiles{"EFI/BOOT/grub_extraenv",
-                                "grub/grub_extraenv",
-                                "extra_uEnv.txt",
-                                "config.txt",
-                                "cmdline.txt",
-                                "configfs.json",
-                                "hw_intfc.conf",
-                                "splash/balena-logo.png"};
-constexpr std::array kBootFolders{"system-connections", "system-proxy", "dispatcher.d"};
-/// What the OS's hooks overwrite with the file that they ship.
-constexpr std::array kOverwritten{"EFI/BOOT/grub_extraenv", "grub/grub_extraenv"};
+constexpr std::string_view kNonenc = "nonenc/";
 
 Error backup_error(const std::string& what) {
   return {ErrorCode::kIdentityBackup, what};
@@ -46,60 +31,26 @@ std::string sha256(std::string_view text) {
   return oci::Digest::of(base::as_bytes(text)).text();
 }
 
-base::Result<Json> read_config(const fs::path& boot) {
-  auto bytes = base::fatrw_read(boot / kConfig, kMaxFileBytes);
-  if (!bytes) {
-    return std::move(bytes).error();
-  }
-  auto json = Json::parse(base::as_text(*bytes), nullptr, false);
-  if (!json.is_object()) {
-    return Error(ErrorCode::kConfigJson, "config.json is no JSON object");
-  }
-  return json;
+base::Result<ConfigDocument> read_config(const fs::path& boot) {
+  OU_TRY(const auto bytes, base::fatrw_peek(boot / kConfig, kMaxConfigJsonBytes));
+  return ConfigDocument::parse(base::as_text(bytes));
 }
 
-bool has_value(const Json& config, const std::string& key) {
-  const auto found = config.find(key);
-  return found != config.end() && !found->is_null() && !(found->is_string() && found->empty()) &&
-         *found != "";
-}
-
-base::Status check_identity(const Json& config) {
-  for (const auto* key : {"uuid", "deviceType", "applicationId"}) {
-    if (!has_value(config, key)) {
-      return backup_error(std::string("config.json has no ") + key +
-                          ": this device has no identity that could be kept");
-    }
-  }
-  if (!has_value(config, "deviceApiKey") && !has_value(config, "apiKey")) {
-    return backup_error("config.json has neither deviceApiKey nor apiKey");
-  }
-  return base::ok();
-}
-
-void add_file(const fs::path& root, const std::string& name,
-              std::map<std::string, std::string>& files) {
-  if (const auto bytes = base::read_file(root / name, kMaxFileBytes)) {
-    files.emplace(name, base::as_text(*bytes));
-  }
-}
-
-/// Files that are there; one that cannot be read is not worth stopping for.
 std::map<std::string, std::string> boot_settings(const BackupPlaces& places) {
-  std::map<std::string, std::string> files;
-  for (const auto& root : {places.boot, places.nonenc_boot}) {
-    for (const auto* name : kBootFiles) {
-      add_file(root, name, files);
-    }
-    for (const auto* folder : kBootFolders) {
-      std::error_code failed;
-      for (fs::directory_iterator it(root / folder, failed), end; !failed && it != end;
-           it.increment(failed)) {
-        add_file(root, std::string(folder) + "/" + it->path().filename().string(), files);
-      }
+  auto files = read_boot_settings(places.boot);
+  if (places.nonenc_boot != places.boot) {
+    for (auto& [path, content] : read_boot_settings(places.nonenc_boot)) {
+      files.emplace(std::string(kNonenc) + path, content);
     }
   }
   return files;
+}
+
+/// Where a file of the backup belongs, and its path on that partition.
+std::pair<fs::path, std::string> target_of(const BackupPlaces& places, const std::string& name) {
+  const bool nonenc = name.starts_with(kNonenc);
+  auto path = nonenc ? name.substr(kNonenc.size()) : name;
+  return {(nonenc ? places.nonenc_boot : places.boot) / path, std::move(path)};
 }
 
 /// One file holds the copy, so that it is there as a whole or not at all.
@@ -116,19 +67,31 @@ std::string to_text(const IdentityBackup& backup, const oci::Digest& bundle) {
       {{"version", kBackupVersion}, {"bundle", bundle.text()}, {"files", std::move(files)}});
 }
 
+/// A good copy is not given up for one that knows less.
+base::Status check_same_device(const fs::path& place, const ConfigDocument& now) {
+  const auto present = read_backup(place);
+  if (!present) {
+    return base::ok();  // a damaged copy is replaced
+  }
+  OU_TRY(const auto before, ConfigDocument::parse(present->config_json));
+  const auto name = (place / kFileName).string();
+  if (text_of(before, "uuid") != text_of(now, "uuid")) {
+    return backup_error("the identity in " + name +
+                        " is that of another device; `offline-updater-agent identity restore` puts "
+                        "it back; remove the file if this device is meant to have a new one");
+  }
+  if (!text_of(before, "deviceApiKey").empty() && text_of(now, "deviceApiKey").empty()) {
+    return backup_error("config.json has lost deviceApiKey, which " + name +
+                        " has; `offline-updater-agent identity restore` puts it back");
+  }
+  return base::ok();
+}
+
 base::Status write_copy(const fs::path& place, const IdentityBackup& backup,
                         const oci::Digest& bundle) {
-  if (const auto present = read_backup(place)) {
-    if (present->config_json == backup.config_json && present->files == backup.files) {
-      return base::ok();
-    }
-    const auto before = Json::parse(present->config_json, nullptr, false);
-    const auto now = Json::parse(backup.config_json, nullptr, false);
-    if (before.value("uuid", "") != now.value("uuid", "")) {
-      return backup_error("the identity in " + (place / kFileName).string() +
-                          " is that of another device; remove the file if this device is meant to "
-                          "have a new one");
-    }
+  if (const auto present = read_backup(place);
+      present && present->config_json == backup.config_json && present->files == backup.files) {
+    return base::ok();
   }
   std::error_code failed;
   fs::create_directories(place, failed);
@@ -175,20 +138,47 @@ base::Result<IdentityBackup> parse_backup(std::string_view text) {
     OU_TRY(auto content, read_entry(name, value));
     (name == kConfig ? backup.config_json : backup.files[name]) = std::move(content);
   }
-  if (backup.config_json.empty()) {
-    return backup_error("it has no config.json");
+  if (auto config = ConfigDocument::parse(backup.config_json); !config) {
+    return std::move(config).error();
   }
   return backup;
 }
 
-}  // namespace
-
-const std::vector<std::string>& identity_keys() {
-  static const std::vector<std::string> keys{
-      "uuid",          "deviceApiKey", "deviceApiKeys", "deviceId",          "registered_at",
-      "applicationId", "userId",       "deviceType",    "initialDeviceName", "apiKey"};
-  return keys;
+base::Result<std::vector<std::string>> put_back(const BackupPlaces& places,
+                                                const IdentityBackup& backup) {
+  OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
+  auto now = read_config(places.boot);
+  const bool whole = !now;
+  auto restored = whole ? std::vector<std::string>{kConfig} : put_back_identity(before, *now);
+  if (restored.empty()) {
+    return restored;
+  }
+  const auto& text = whole ? backup.config_json : now->text();
+  const auto file = places.boot / kConfig;
+  auto written = base::fatrw_write(file, base::as_bytes(text), base::mode_of_file(file, 0600));
+  if (!written) {
+    return std::move(written).error().as(ErrorCode::kIdentityLost);
+  }
+  return restored;
 }
+
+/// Whether the file is to become what was saved.
+base::Result<bool> is_to_be_put_back(const fs::path& file, PutBack rule, const std::string& saved) {
+  std::error_code ignored;
+  if (rule == PutBack::kNever || !fs::is_directory(file.parent_path(), ignored)) {
+    return false;
+  }
+  const auto present = base::fatrw_peek(file, kMaxBackupBytes);
+  if (!present && present.error().code() != ErrorCode::kNotFound) {
+    return Error(present.error()).as(ErrorCode::kConfigJson);
+  }
+  if (!present || present->empty()) {
+    return !present || !saved.empty();
+  }
+  return rule == PutBack::kWhenDifferent && base::as_text(*present) != saved;
+}
+
+}  // namespace
 
 base::Result<IdentityBackup> read_backup(const fs::path& place) {
   const auto bytes = base::read_file(place / kFileName, kMaxBackupBytes);
@@ -203,78 +193,56 @@ base::Result<IdentityBackup> read_backup(const fs::path& place) {
 }
 
 base::Status back_up_identity(const BackupPlaces& places, const oci::Digest& bundle) {
-  auto bytes = base::fatrw_read(places.boot / kConfig, kMaxFileBytes);
+  const auto bytes = base::fatrw_peek(places.boot / kConfig, kMaxConfigJsonBytes);
   if (!bytes) {
-    return std::move(bytes).error().as(ErrorCode::kIdentityBackup);
+    return Error(bytes.error()).as(ErrorCode::kIdentityBackup);
   }
-  auto config = read_config(places.boot);
-  if (!config) {
-    return std::move(config).error().as(ErrorCode::kIdentityBackup);
+  auto config = ConfigDocument::parse(base::as_text(*bytes));
+  auto checked = config ? check_identity(*config) : base::Status(config.error());
+  if (!checked) {
+    return std::move(checked).error().as(ErrorCode::kIdentityBackup);
   }
-  OU_CHECK(check_identity(*config));
-  const IdentityBackup backup{.config_json = std::string(base::as_text(*bytes)),
-                              .files = boot_settings(places)};
+  OU_CHECK(check_same_device(places.state, *config));
+  OU_CHECK(check_same_device(places.data, *config));
+  const IdentityBackup backup{.config_json = config->text(), .files = boot_settings(places)};
   OU_CHECK(write_copy(places.state, backup, bundle));
   return write_copy(places.data, backup, bundle);
 }
 
 base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places) {
   OU_TRY(const auto backup, read_any_backup(places));
-  const auto before = Json::parse(backup.config_json, nullptr, false);
+  OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
+  OU_TRY(const auto nothing, ConfigDocument::parse("{}"));
   const auto now = read_config(places.boot);
-  std::vector<std::string> lost;
-  for (const auto& key : identity_keys()) {
-    // The supervisor exchanges a provisioning key for the device's own: not a loss.
-    const bool exchanged = key == "apiKey" && now && has_value(*now, "deviceApiKey");
-    if (before.contains(key) && !exchanged &&
-        (!now || !now->contains(key) || (*now)[key] != before[key])) {
-      lost.push_back(key);
-    }
-  }
-  return lost;
+  return changed_identity(before, now ? *now : nothing);
 }
 
 base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& places) {
-  OU_TRY(auto lost, lost_identity(places));
-  if (lost.empty()) {
-    return lost;
-  }
   OU_TRY(const auto backup, read_any_backup(places));
-  std::string text = backup.config_json;
-  if (auto now = read_config(places.boot)) {
-    const auto before = Json::parse(backup.config_json, nullptr, false);
-    for (const auto& key : lost) {
-      (*now)[key] = before[key];
-    }
-    text = now->dump();
-  }
-  auto written = base::fatrw_write(places.boot / kConfig, base::as_bytes(text), 0600);
-  if (!written) {
-    return std::move(written).error().as(ErrorCode::kIdentityLost);
-  }
-  return lost;
+  return put_back(places, backup);
+}
+
+base::Result<std::vector<std::string>> restore_identity_from(const BackupPlaces& places,
+                                                             const fs::path& place) {
+  OU_TRY(const auto backup, read_backup(place));
+  return put_back(places, backup);
 }
 
 base::Result<std::vector<std::string>> restore_boot_settings(const BackupPlaces& places) {
   OU_TRY(const auto backup, read_any_backup(places));
   std::vector<std::string> restored;
-  for (const auto* name : kOverwritten) {
-    const auto saved = backup.files.find(name);
-    if (saved == backup.files.end()) {
+  for (const auto& [name, saved] : backup.files) {
+    const auto [file, path] = target_of(places, name);
+    OU_TRY(const bool wanted, is_to_be_put_back(file, put_back_rule(path), saved));
+    if (!wanted) {
       continue;
     }
-    const auto file = places.boot / name;
-    const auto present = base::fatrw_read(file, kMaxFileBytes);
-    // A directory that the OS has removed (grub/ on UEFI systems) is not made again.
-    std::error_code ignored;
-    if (!fs::is_directory(file.parent_path(), ignored) ||
-        (present && base::as_text(*present) == saved->second)) {
-      continue;
-    }
-    if (auto written = base::fatrw_write(file, base::as_bytes(saved->second)); !written) {
+    const unsigned mode = path.starts_with("system-") ? 0600U : 0644U;
+    auto written = base::fatrw_write(file, base::as_bytes(saved), base::mode_of_file(file, mode));
+    if (!written) {
       return std::move(written).error().as(ErrorCode::kConfigJson);
     }
-    restored.emplace_back(name);
+    restored.push_back(name);
   }
   return restored;
 }

@@ -19,38 +19,48 @@ struct BackupPlaces {
   std::filesystem::path data;         // a directory on the data partition, for a copy
 };
 
-/// Names of the keys of config.json that say who the device is. \source balenaos.md section 9
-const std::vector<std::string>& identity_keys();
-
 /// Saves config.json, as the host OS's own tool would read it, and the boot settings, to both
 /// places. Each copy is complete with the SHA-256 of every file, or it is not there: the previous
 /// one stays until then. The same content is not written again.
+/// After an update that was broken off call restore_boot_settings() first: otherwise what it
+/// overwrote is saved as the user's own.
 /// \param bundle for whose sake
 /// \error ErrorCode::kIdentityBackup: config.json cannot be read or lacks its identity, a copy
-///   cannot be written, or the copy that is there belongs to another device
+///   cannot be written, or a copy that is there belongs to another device or has a key of the
+///   device that config.json has lost; that copy is kept
 base::Status back_up_identity(const BackupPlaces& places, const oci::Digest& bundle);
 
 /// A copy, checked. \error ErrorCode::kIdentityBackup when it is not there or damaged
 struct IdentityBackup {
   std::string config_json;
-  std::map<std::string, std::string> files;  // path on the boot partition to content
+  // Path on the boot partition to content; "nonenc/" before it if it is one of nonenc_boot.
+  std::map<std::string, std::string> files;
 };
 base::Result<IdentityBackup> read_backup(const std::filesystem::path& place);
 
-/// Names of the identity keys that config.json lacks or has with another value than the backup. All
-/// of them when it cannot be read.
+/// Names of the identity keys that config.json lacks or has with another value than the backup; all
+/// that the backup has when it cannot be read. Changes nothing.
 /// \error ErrorCode::kIdentityBackup when neither copy is good
 base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places);
 
-/// Puts the keys of lost_identity() back and keeps everything else; a config.json that cannot be
-/// read is replaced as a whole. \pre the supervisor is stopped \return what was put back
+/// Puts the keys of lost_identity() back; identity keys that belong to another uuid go. Everything
+/// else keeps its text; a config.json that cannot be read is replaced as a whole. \pre the
+/// supervisor is stopped
+/// \return the keys that were put back or removed; "config.json" for the whole file
 /// \error ErrorCode::kIdentityBackup, kIdentityLost
 base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& places);
 
-/// Puts back the settings that the host OS's hooks overwrite though they are the user's:
-/// grub_extraenv. \return paths of what was put back
+/// As restore_identity(), but the copy in `place` alone counts. \error as restore_identity()
+base::Result<std::vector<std::string>> restore_identity_from(const BackupPlaces& places,
+                                                             const std::filesystem::path& place);
+
+/// Puts back the user's settings that the host OS's hooks overwrite (grub_extraenv, system-proxy/,
+/// dispatcher.d/), and those that are not there any more or are empty (network profiles,
+/// extra_uEnv.txt, config.txt, ...). Not what belongs to the version of the OS. A directory that
+/// the OS has removed is not made again.
+/// \return paths of what was put back, as in IdentityBackup::files
 /// \error ErrorCode::kIdentityBackup, kConfigJson
-/// \source balenaos.md section 5, the blacklist's defect
+/// \source balenaos.md section 5, the blacklist's defect and "not kept either"
 base::Result<std::vector<std::string>> restore_boot_settings(const BackupPlaces& places);
 
 }  // namespace agent::record
