@@ -197,8 +197,8 @@ class UpdateWorker::State {
   }
 
   /// The update of this very bundle came to its end while its medium was not there, as after a
-  /// restart into a new OS: what is written to it now is that result, not that there is nothing more
-  /// to do. \return whether it was
+  /// restart into a new OS: what is written to it now is that result, not that there is nothing
+  /// more to do. \return whether it was
   bool tell_late(const std::optional<RunOutcome>& outcome,
                  const std::vector<media::Volume>& volumes) {
     const bool same = untold_ && outcome && outcome->result != RunResult::kInterrupted &&

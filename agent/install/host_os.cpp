@@ -128,7 +128,14 @@ OsVerdict judge(const HostOsState& state, const std::string& target_version) {
   if (state.unconfirmed) {
     return OsVerdict::kPending;
   }
-  return state.running.version == target_version ? OsVerdict::kConfirmed : OsVerdict::kReverted;
+  if (state.running.version != target_version) {
+    return OsVerdict::kReverted;
+  }
+  // rollback-health says that it goes back, and removes the breadcrumbs, before it restarts the
+  // device: for these seconds the new OS still runs.
+  const bool going_back =
+      !state.reverted_by.empty() || (state.selector && state.selector->upgrade_available);
+  return going_back ? OsVerdict::kPending : OsVerdict::kConfirmed;
 }
 
 base::Result<std::optional<oci::Digest>> inactive_image(const std::filesystem::path& host_root) {
