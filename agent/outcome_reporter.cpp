@@ -21,9 +21,27 @@ void OutcomeReporter::report(RunOutcome outcome, const std::vector<media::Volume
     base::log::error("the outcome was not kept: " + saved.error().message());
   }
   device_.progress.phase(record::name_of(outcome.result), 0);
+  const bool final = outcome.result != RunResult::kInterrupted && !outcome.bundle_digest.empty();
+  if (final && volumes.empty() && outcome.result != RunResult::kUpToDate) {
+    untold_ = outcome;
+  }
   if (outcome.result != RunResult::kInterrupted && device_.config.write_results && !repeated) {
     write_result(outcome, volumes);
   }
+}
+
+bool OutcomeReporter::tell_late(const std::optional<RunOutcome>& outcome,
+                                const std::vector<media::Volume>& volumes) {
+  const bool same = untold_ && outcome && outcome->result != RunResult::kInterrupted &&
+                    (outcome->directory_name == untold_->directory_name ||
+                     outcome->bundle_digest == untold_->bundle_digest);
+  if (same && device_.config.write_results) {
+    write_result(*untold_, volumes);
+  }
+  if (same) {
+    untold_.reset();
+  }
+  return same && outcome->result != RunResult::kStaged;  // that the medium can go is always said
 }
 
 bool OutcomeReporter::is_repeated(const RunOutcome& outcome) const {
@@ -48,6 +66,9 @@ void OutcomeReporter::write_result(const RunOutcome& outcome,
                          : base::Status(std::move(mount).error());
     if (!written) {
       base::log::warning("the result was not written to the medium: " + written.error().message());
+    } else {
+      base::log::info("the result is on the medium: " +
+                      std::string(record::name_of(outcome.result)));
     }
   }
 }

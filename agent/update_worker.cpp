@@ -207,8 +207,9 @@ class UpdateWorker::State {
         stop);
     mounted->clear();
     const auto results = end_of_update();
+    const bool told = reporter_.tell_late(outcome, results);
     if (outcome) {
-      report(*outcome, results);
+      report(*outcome, told ? std::vector<media::Volume>() : results);
     } else if (has_bundles) {
       early_.push(medium);
     } else {

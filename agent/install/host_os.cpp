@@ -143,7 +143,8 @@ base::Result<std::optional<oci::Digest>> inactive_image(const std::filesystem::p
   const auto container = std::filesystem::path(*current).filename();
   const auto bytes = base::read_file_in_root(
       host_root, slot / "balena/containers" / container / "config.v2.json", kMaxContainerBytes);
-  if (!bytes || !base::exists_in_root(host_root, slot / "hostapps" / container / "boot")) {
+  // What bootloaders load the kernel from: a link to the hostapp's volume.
+  if (!bytes || !base::exists_in_root(host_root, slot / "boot/")) {
     return std::optional<oci::Digest>();
   }
   const auto json = base::Json::parse(base::as_text(*bytes), nullptr, false);

@@ -140,6 +140,8 @@ void FakeHost::write_slot() {
   fs::create_directories(root_ / (slot + "hostapps/" + kContainer + "/boot"));
   fs::remove(root_ / (slot + "current"));
   fs::create_symlink(std::string("hostapps/") + kContainer, root_ / (slot + "current"));
+  fs::remove(root_ / (slot + "boot"));
+  fs::create_symlink("current/boot", root_ / (slot + "boot"));
   slots_[other_slot()] = {kNewVersion, behaviour != OsBehaviour::kDoesNotBoot,
                           behaviour != OsBehaviour::kUnhealthy};
 }
