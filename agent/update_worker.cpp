@@ -66,6 +66,7 @@ class UpdateWorker::State {
     base::log::info("medium " + event.medium.disk.name + " is gone");
     waiting_.remove(event.medium.disk.number);
     early_.remove(event.medium.disk.number);
+    active_disk_gone_ = active_disk_gone_ || active_disk_ == event.medium.disk.number;
     returning_.remove(event.medium.disk.number);
     if (active_ && active_disk_ == event.medium.disk.number) {
       active_->detach();
@@ -131,6 +132,13 @@ class UpdateWorker::State {
     return due ? now + std::min(*due, kClockCheck) : never();
   }
 
+  void keep_for_window(const Medium& medium) {
+    const std::lock_guard lock(mutex_);
+    if (!active_disk_gone_) {
+      early_.push(medium);
+    }
+  }
+
   /// Media that were there before the window opened are looked at again when it has.
   void retry_early_media() {
     if (until_open(device_.config.windows, device_.clock()) == std::chrono::seconds(0)) {
@@ -192,6 +200,7 @@ class UpdateWorker::State {
     {
       const std::lock_guard lock(mutex_);
       active_disk_ = medium.disk.number;
+      active_disk_gone_ = false;
       result_volumes_ = volumes;
     }
     const auto outcome = update_from(
@@ -211,7 +220,7 @@ class UpdateWorker::State {
     if (outcome) {
       report(*outcome, told ? std::vector<media::Volume>() : results);
     } else if (has_bundles) {
-      early_.push(medium);
+      keep_for_window(medium);
     } else {
       base::log::info("no bundle on medium " + medium.disk.name);
     }
@@ -302,6 +311,7 @@ class UpdateWorker::State {
   std::shared_ptr<intake::MediumChunks> active_;
   oci::Digest active_bundle_ = oci::Digest::of({});
   dev_t active_disk_ = 0;
+  bool active_disk_gone_ = false;
   std::vector<media::Volume> result_volumes_;
   std::vector<media::MountedMedium> returned_;
   std::jthread updater_;
