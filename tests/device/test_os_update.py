@@ -103,7 +103,7 @@ def test_a_second_stick_waits_its_turn(device: Device, fleet: Fleet, full: Path,
     device.machine.plug(new_stick(workdir, full).image)
     device.wait_for_phase("installing-os")
     device.machine.plug(new_stick(workdir, later, name="second").image, "second")
-    device.machine.wait_for("both outcomes", lambda: [o["sequence"] for o in device.final_outcomes()] == [5, 6], 1200, 1)
+    device.machine.wait_for("both outcomes", lambda: [o["bundle"]["sequence"] for o in device.final_outcomes()] == [5, 6], 1200, 1)
     assert [outcome["result"] for outcome in device.final_outcomes()] == ["updated", "updated"]
     device.check_runs(NEW_VERSION, later)
 
