@@ -111,6 +111,8 @@ base::Result<HostOsState> read_host_os(const std::filesystem::path& host_root) {
   state.running = parse_os_identity(os_release);
   OU_TRY(const auto boot_id, read_text(host_root, "/proc/sys/kernel/random/boot_id"));
   state.boot_id = boot_id.substr(0, boot_id.find('\n'));
+  // Made before any OS is touched, with the backup of the identity.
+  state.complete = base::exists_in_root(host_root, "/mnt/state/offline-updater");
   const auto has = [&](const char* name) {
     return base::exists_in_root(host_root, std::filesystem::path("/mnt/state") / name);
   };
@@ -125,7 +127,7 @@ base::Result<HostOsState> read_host_os(const std::filesystem::path& host_root) {
 }
 
 OsVerdict judge(const HostOsState& state, const std::string& target_version) {
-  if (state.unconfirmed) {
+  if (state.unconfirmed || !state.complete || !state.selector) {
     return OsVerdict::kPending;
   }
   if (state.running.version != target_version) {

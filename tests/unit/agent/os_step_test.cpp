@@ -121,3 +121,30 @@ TEST_CASE("boot selector: all families are read the same way") {
   CHECK(uboot.root_part == "a");
   CHECK_FALSE(uboot.upgrade_available);
 }
+
+TEST_CASE("host os: an update is confirmed only by files that can be read") {
+  agent::install::HostOsState state{.running = {"6.6.0", "6.6.0", "pi"}};
+  state.complete = true;
+  state.selector = agent::install::BootSelector{"/mnt/boot/bootenv", "B", false};
+  using agent::install::OsVerdict;
+  CHECK(judge(state, "6.6.0") == OsVerdict::kConfirmed);
+  CHECK(judge(state, "6.7.0") == OsVerdict::kReverted);
+  SECTION("the state partition is not mounted") {
+    state.complete = false;
+  }
+  SECTION("the boot partition is not mounted") {
+    state.selector.reset();
+  }
+  SECTION("a breadcrumb") {
+    state.unconfirmed = true;
+  }
+  SECTION("rollback-health has decided to go back") {
+    state.reverted_by = "rollback-health";
+  }
+  SECTION("the bootloader still counts") {
+    state.selector->upgrade_available = true;
+  }
+  const bool changed = !state.complete || !state.selector || state.unconfirmed ||
+                       !state.reverted_by.empty() || state.selector->upgrade_available;
+  CHECK((judge(state, "6.6.0") == OsVerdict::kPending) == changed);
+}
