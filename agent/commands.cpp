@@ -10,6 +10,7 @@
 #include "base/json.hpp"
 #include "intake/verified_bundle.hpp"
 #include "plan/install_plan.hpp"
+#include "staged_updates.hpp"
 #include "status_file.hpp"
 #include "update_session.hpp"
 
@@ -140,12 +141,54 @@ Json running_release(const Config& config, install::SupervisorDatabase& database
   return nullptr;
 }
 
+/// By hand, at once: the person is there, whatever the window says.
+std::optional<record::RunOutcome> install_staged(Device& device, std::stop_token stop) {
+  const auto trust = intake::load_trust(device.config.trust_file);
+  return trust ? install_copy(device, *trust, {}, std::move(stop)) : std::nullopt;
+}
+
+/// The copy of a bundle on the device; null when there is none.
+Json copy_json(const Config& config) {
+  const auto area = staging_area(config);
+  const auto copy = area.any();
+  if (!copy) {
+    return nullptr;
+  }
+  const bool complete = area.complete() == copy;
+  Json json{{"directory", copy->filename().string()}, {"complete", complete}};
+  if (const auto facts = complete ? read_copy_facts(*copy) : std::nullopt) {
+    json["name"] = facts->name;
+    json["sequence"] = facts->sequence;
+  }
+  if (complete) {
+    json["window_opens_in_seconds"] = until_open(config.windows, clock_now()).count();
+  }
+  return json;
+}
+
+/// One line of copy_json().
+std::string copy_text(const Json& copy) {
+  if (!copy.is_object()) {
+    return "none";
+  }
+  const auto directory = text_of(copy, "directory");
+  if (!copy.value("complete", false)) {
+    return directory + ", a part of it: the rest comes with the medium";
+  }
+  const auto seconds = copy.value("window_opens_in_seconds", std::int64_t{0});
+  return directory + " (" + text_of(copy, "name") + "), " +
+         (seconds == 0 ? "to be installed now"
+                       : "to be installed when the window opens, in " +
+                             std::to_string((seconds + 59) / 60) + " min");
+}
+
 }  // namespace
 
 Exit exit_code(record::RunResult result) {
   switch (result) {
     case record::RunResult::kUpdated:
     case record::RunResult::kUpToDate:
+    case record::RunResult::kStaged:
       return Exit::kDone;
     case record::RunResult::kRefused:
       return Exit::kRefused;
@@ -206,6 +249,7 @@ Exit install_command(Device& device, const record::OutcomeStore& outcomes,
     if (outcome.result == record::RunResult::kInterrupted) {
       return Exit::kInterrupted;
     }
+    forget_copy(device, outcome);
   }
   for (const auto& bundle : content->bundles) {
     if (options.again) {
@@ -215,8 +259,13 @@ Exit install_command(Device& device, const record::OutcomeStore& outcomes,
       }
     }
   }
-  const auto outcome = update_from(
-      device, *std::move(content), [](const auto&, const auto&) {}, std::move(stop));
+  auto outcome = update_from(
+      device, *std::move(content), {.copy_first = options.stage}, [](const auto&, const auto&) {},
+      stop);
+  if (outcome && outcome->result == record::RunResult::kStaged) {
+    std::cerr << record::to_text(*outcome);
+    outcome = install_staged(device, stop);
+  }
   if (!outcome) {
     return Exit::kRefused;  // not reached: read_directory() found a bundle
   }
@@ -242,8 +291,11 @@ Exit status_command(const Config& config, install::SupervisorDatabase& database,
               {"from", text_of(journal, "from_commit")},
               {"to", text_of(journal, "to_commit")}};
     }
-    const Json out{
-        {"journal", open}, {"last_outcome", last}, {"doing", doing}, {"running", running}};
+    const Json out{{"journal", open},
+                   {"staged", copy_json(config)},
+                   {"last_outcome", last},
+                   {"doing", doing},
+                   {"running", running}};
     std::cout << out.dump(2) << "\n";
     return Exit::kDone;
   }
@@ -254,6 +306,7 @@ Exit status_command(const Config& config, install::SupervisorDatabase& database,
                                           "), to " + text_of(journal, "to_commit")
                                     : "none")
             << "\n"
+            << "Copy on the device: " << copy_text(copy_json(config)) << "\n"
             << "Last result: "
             << (last.is_object() ? text_of(last, "result") + " at " + text_of(last, "finished_at")
                                  : "none")

@@ -29,6 +29,7 @@ Exit exit_code(record::RunResult result);
 struct InstallOptions {
   std::filesystem::path path;  // a bundle's directory, or one that holds bundles
   bool dry_run = false;        // print the plan, change nothing
+  bool stage = false;          // copy it to the device before it is installed
   bool again = false;          // also a bundle that failed on this device before
   bool json = false;
 };

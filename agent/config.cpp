@@ -25,6 +25,7 @@ class Options {
  public:
   explicit Options(Variables variables) : variables_(std::move(variables)) {}
 
+  [[nodiscard]] bool has(const std::string& name) const { return variables_.contains(name); }
   std::string text(const std::string& name, const std::string& fallback) {
     const auto found = variables_.find(name);
     if (found == variables_.end()) {
@@ -80,6 +81,15 @@ class Options {
       start = comma + 1;
     }
     return words;
+  }
+  std::vector<DailyWindow> windows(const std::string& name) {
+    const auto value = text(name, "");
+    auto parsed = value.empty() ? std::vector<DailyWindow>() : parse_windows(value);
+    if (!parsed) {
+      fail(name, value, "a list of windows: " + parsed.error().message());
+      return {};
+    }
+    return *std::move(parsed);
   }
   void fail(const std::string& name, const std::string& value, const std::string& allowed) {
     if (!failure_) {
@@ -200,6 +210,10 @@ base::Result<Config> load_config(const std::optional<std::filesystem::path>& fil
   config.loop_files = options.text("LOOP_FILES", "");
   config.file_systems = options.list("FILESYSTEMS", "vfat,exfat,ext4", {"vfat", "exfat", "ext4"});
   config.write_results = options.boolean("RESULTS", true);
+  if (options.has("STAGE")) {
+    config.stage = options.boolean("STAGE", false);
+  }
+  config.windows = options.windows("WINDOW");
   const auto seconds = [&options](const char* name, std::int64_t fallback) {
     return std::chrono::seconds(options.number(name, fallback, 1, kMaxSeconds));
   };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "window.hpp"
 
 namespace agent {
 
@@ -36,6 +37,10 @@ struct Config {
   std::string loop_files;                 // LOOP_FILES: see media::MediaPolicy
   std::vector<std::string> file_systems;  // FILESYSTEMS: vfat, exfat, ext4
   bool write_results = true;              // RESULTS
+
+  // How installing begins
+  std::optional<bool> stage;         // STAGE: copy a bundle first; nothing: see wants_staging()
+  std::vector<DailyWindow> windows;  // WINDOW: empty: at any time
 
   // How long to wait
   std::chrono::seconds wait_for_medium{};  // WAIT_FOR_MEDIUM_SECONDS

@@ -239,6 +239,8 @@ int main_of(int argc, char** argv) {
   install_app->add_option("PATH", options.path, "A bundle, or a directory that holds bundles")
       ->required();
   install_app->add_flag("--dry-run", options.dry_run, "Print the plan; change nothing");
+  install_app->add_flag("--stage", options.stage,
+                        "Copy the bundle to the device before installing");
   install_app->add_flag("--again", options.again, "Also a bundle that failed here before");
   install_app->add_flag("--json", options.json, "Print one JSON object");
   auto* status = common(app.add_subcommand("status", "What runs, and how the last update ended"));

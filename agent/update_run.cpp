@@ -369,10 +369,11 @@ base::Status take_step(Device& device, JournalEntry& entry,
   return Error(ErrorCode::kInternal, "not a step of its own");
 }
 
-/// Whether a failed step is left as it is, to be tried again, rather than taken back.
-bool is_retried(Phase phase) {
+/// Whether a failed step is left as it is, to be tried again, rather than taken back. A systemd
+/// that does not answer says nothing about the bundle: so it is when the device goes down.
+bool is_retried(Phase phase, ErrorCode code) {
   return phase == Phase::kInstallingOs || phase == Phase::kRebooting ||
-         phase == Phase::kConfirmingOs;
+         phase == Phase::kConfirmingOs || code == ErrorCode::kServiceManager;
 }
 
 /// What a failed step means. Nothing: the update goes back, `entry` says so.
@@ -381,7 +382,7 @@ std::optional<RunOutcome> failed_step(Device& device, JournalEntry& entry,
   if (why.code() == ErrorCode::kOsReverted) {
     return os_went_back(device, entry, change, std::move(why));
   }
-  if (why.code() == ErrorCode::kCancelled || is_retried(entry.phase)) {
+  if (why.code() == ErrorCode::kCancelled || is_retried(entry.phase, why.code())) {
     return interrupted(entry, std::move(why));
   }
   const bool untouched = entry.phase == Phase::kSwitching && !entry.os && !entry.settings;

@@ -1,6 +1,7 @@
 // The whole update, from a verified bundle to a confirmed release or back, as one function.
 #pragma once
 
+#include <functional>
 #include <stop_token>
 
 #include "base/progress.hpp"
@@ -18,6 +19,10 @@
 
 namespace agent {
 
+/// Seconds since 1970 UTC by the device's clock, which may be wrong: for people, and for the hours
+/// in which installing may begin; for no other decision.
+std::uint64_t clock_now();
+
 /// The device as an update sees it: the parts of the world that it changes, and its own memory.
 struct Device {
   const Config& config;
@@ -29,6 +34,7 @@ struct Device {
   record::Ledger& ledger;
   base::ProgressSink& progress;
   boot::Waiter& waiter;
+  std::function<std::uint64_t()> clock = clock_now;
 };
 
 /// Installs the release of `bundle` and confirms it, or goes back. Every step is journalled before
@@ -52,9 +58,5 @@ bool needs_medium(Device& device, const record::JournalEntry& entry);
 /// \pre waits_for_medium(entry.phase)
 record::RunOutcome abandon_update(Device& device, const record::JournalEntry& entry,
                                   base::Error why);
-
-/// Seconds since 1970 UTC by the device's clock, which may be wrong: for people, never for
-/// decisions.
-std::uint64_t clock_now();
 
 }  // namespace agent

@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "base/printable.hpp"
 #include "intake/bundle_finder.hpp"
+#include "staged_updates.hpp"
 
 namespace agent {
 namespace {
@@ -66,6 +67,7 @@ void open_bundles(const base::UntrustedDirectory& root, const bundle::Trust& tru
 }
 
 std::optional<record::RunOutcome> update_from(Device& device, MediumContent content,
+                                              const SessionOptions& options,
                                               const ActiveUpdate& active, std::stop_token stop) {
   if (content.bundles.empty() && content.refused.empty()) {
     return std::nullopt;
@@ -76,7 +78,9 @@ std::optional<record::RunOutcome> update_from(Device& device, MediumContent cont
     forgive_own_update(device, *survey);
   }
   if (!survey) {
-    RunOutcome outcome{.result = RunResult::kRefused, .error = survey.error()};
+    // The engine may still be starting; a copy is worth another look.
+    RunOutcome outcome{.result = options.from_copy ? RunResult::kInterrupted : RunResult::kRefused,
+                       .error = survey.error()};
     outcome.others = std::move(content.refused);
     outcome.started_at = outcome.finished_at = clock_now();
     return outcome;
@@ -90,6 +94,12 @@ std::optional<record::RunOutcome> update_from(Device& device, MediumContent cont
   }
 
   const auto& bundle = content.bundles[*choice.chosen];
+  const bool copies =
+      !options.from_copy && !choice.plan->up_to_date && wants_copy(device, bundle, options);
+  if (!copies && !may_begin(device, bundle, *choice.plan, options)) {
+    base::log::info(bundle.directory_name() + " waits for the window in which it may be installed");
+    return std::nullopt;
+  }
   base::log::info("taking " + bundle.directory_name() + " (" +
                   base::printable(bundle.manifest().name) + ", sequence " +
                   std::to_string(bundle.manifest().sequence) + ")");
@@ -100,12 +110,15 @@ std::optional<record::RunOutcome> update_from(Device& device, MediumContent cont
     return outcome;
   }
   const auto chunks = std::make_shared<intake::MediumChunks>(
-      *std::move(directory), device.config.wait_for_medium, [&device](bool waiting) {
+      *std::move(directory),
+      options.from_copy ? std::chrono::seconds(0) : device.config.wait_for_medium,
+      [&device](bool waiting) {
         device.progress.phase(waiting ? "waiting for the medium" : "reading the medium", 0);
         base::log::info(waiting ? "waiting for the medium" : "the medium is back");
       });
   active(bundle.digest(), chunks);
-  auto outcome = run_update(device, *survey, bundle, *chunks, std::move(stop));
+  auto outcome = copies ? copy_bundle(device, *choice.plan, survey->facts, bundle, *chunks, stop)
+                        : run_update(device, *survey, bundle, *chunks, stop);
   active(bundle.digest(), nullptr);
   outcome.device_uuid = survey->identity.uuid;
   outcome.bytes_read = chunks->bytes_read();

@@ -33,9 +33,18 @@ void open_bundles(const base::UntrustedDirectory& root, const bundle::Trust& tru
 using ActiveUpdate =
     std::function<void(const oci::Digest& bundle, std::shared_ptr<intake::MediumChunks> chunks)>;
 
-/// Chooses among the bundles and installs.
-/// \return nothing when there is no bundle at all
+/// From where, and what is to be done first.
+struct SessionOptions {
+  bool from_copy = false;    // the content is the copy on the device
+  bool copy_first = false;   // copy it to the device, whatever the bundle and the options say
+  bool obey_window = false;  // begin to install only in the hours of config.windows
+};
+
+/// Chooses among the bundles, and installs one or copies it to the device first.
+/// \return nothing when there is no bundle at all, or when the window is closed and the bundle is
+///   not to be copied: then it has to be looked at again when it opens
 std::optional<record::RunOutcome> update_from(Device& device, MediumContent content,
+                                              const SessionOptions& options,
                                               const ActiveUpdate& active, std::stop_token stop);
 
 }  // namespace agent

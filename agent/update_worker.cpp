@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <thread>
 
-#include "base/json.hpp"
 #include "base/log.hpp"
+#include "media_queue.hpp"
+#include "outcome_reporter.hpp"
+#include "staged_updates.hpp"
 #include "update_session.hpp"
 
 namespace agent {
@@ -22,38 +22,10 @@ using media::Medium;
 using record::RunOutcome;
 using record::RunResult;
 
-/// Media in the order in which they came, handed from the event loop to a thread.
-class MediaQueue {
- public:
-  void push(Medium medium) {
-    const std::lock_guard lock(mutex_);
-    media_.push_back(std::move(medium));
-    changed_.notify_all();
-  }
-  void remove(dev_t disk) {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(media_, [disk](const auto& medium) { return medium.disk.number == disk; });
-  }
-  /// The next one; nothing when `stop` was asked for or `deadline` has passed.
-  std::optional<Medium> pop(const std::stop_token& stop,
-                            std::chrono::steady_clock::time_point deadline) {
-    std::unique_lock lock(mutex_);
-    if (!changed_.wait_until(lock, stop, deadline, [this] { return !media_.empty(); })) {
-      return std::nullopt;
-    }
-    auto medium = std::move(media_.front());
-    media_.pop_front();
-    return medium;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::deque<Medium> media_;
-};
-
 // Between attempts to bring an update to its end, when the engine or systemd does not answer.
 constexpr std::chrono::seconds kRetry{60};
+// Somebody may set the device's clock meanwhile.
+constexpr std::chrono::seconds kClockCheck{30};
 
 /// Far enough away to mean "never" without overflowing a clock.
 std::chrono::steady_clock::time_point never() {
@@ -70,7 +42,7 @@ class UpdateWorker::State {
         mounter_(mounter),
         policy_(std::move(policy)),
         trust_(std::move(trust)),
-        outcomes_(outcomes) {}
+        reporter_(device, mounter, outcomes) {}
 
   base::Status start() {
     OU_TRY(auto entry, device_.journal.load());
@@ -93,6 +65,8 @@ class UpdateWorker::State {
     }
     base::log::info("medium " + event.medium.disk.name + " is gone");
     waiting_.remove(event.medium.disk.number);
+    early_.remove(event.medium.disk.number);
+    active_disk_gone_ = active_disk_gone_ || active_disk_ == event.medium.disk.number;
     returning_.remove(event.medium.disk.number);
     if (active_ && active_disk_ == event.medium.disk.number) {
       active_->detach();
@@ -119,20 +93,72 @@ class UpdateWorker::State {
         entry = finish(*std::move(entry), stop);
         continue;
       }
-      const auto deadline =
-          entry ? std::chrono::steady_clock::now() + device_.config.wait_for_medium : never();
-      auto medium = waiting_.pop(stop, deadline);
+      const auto due = copy_due(device_, entry);
+      if (due == std::chrono::seconds(0)) {
+        take_copy(stop);
+        entry = open_update(std::move(entry));
+        continue;
+      }
+      retry_early_media();
+      auto medium = waiting_.pop(stop, next_look(entry.has_value(), due));
       if (medium) {
         take_medium(*medium, stop);
-        if (auto open = device_.journal.load()) {
-          entry = *std::move(open);  // nothing, or what could not be brought to its end
-        }
+        entry = open_update(std::move(entry));
       } else if (entry && !stop.stop_requested()) {
         report(abandon_update(device_, *entry,
                               Error(ErrorCode::kMediumTimeout, "the medium did not come back")),
                {});
         entry.reset();
       }
+    }
+  }
+
+  /// Nothing, or what could not be brought to its end. If the journal cannot be read: `known`.
+  std::optional<record::JournalEntry> open_update(std::optional<record::JournalEntry> known) {
+    auto open = device_.journal.load();
+    return open ? *std::move(open) : std::move(known);
+  }
+
+  /// How long a medium is waited for before something else has to be done.
+  std::chrono::steady_clock::time_point next_look(bool update_is_open,
+                                                  std::optional<std::chrono::seconds> due) {
+    const auto now = std::chrono::steady_clock::now();
+    if (update_is_open) {
+      return now + device_.config.wait_for_medium;
+    }
+    if (!early_.empty()) {
+      due = until_open(device_.config.windows, device_.clock());
+    }
+    return due ? now + std::min(*due, kClockCheck) : never();
+  }
+
+  void keep_for_window(const Medium& medium) {
+    const std::lock_guard lock(mutex_);
+    if (!active_disk_gone_) {
+      early_.push(medium);
+    }
+  }
+
+  /// Media that were there before the window opened are looked at again when it has.
+  void retry_early_media() {
+    if (until_open(device_.config.windows, device_.clock()) == std::chrono::seconds(0)) {
+      while (move_one(early_, waiting_)) {
+      }
+    }
+  }
+
+  /// Goes on without a medium, from the copy on the device.
+  void take_copy(const std::stop_token& stop) {
+    const auto outcome = install_copy(device_, trust_, {.obey_window = true}, stop);
+    if (!outcome) {
+      return;
+    }
+    const bool done = outcome->result != RunResult::kInterrupted;
+    if (done || !is_repeated(*outcome)) {
+      report(*outcome, {});
+    }
+    if (!done) {
+      device_.waiter.wait(kRetry, stop);
     }
   }
 
@@ -148,11 +174,11 @@ class UpdateWorker::State {
       report(outcome, {});
     }
     if (done) {
+      forget_copy(device_, outcome);
       return std::nullopt;
     }
     device_.waiter.wait(kRetry, stop);
-    auto open = device_.journal.load();
-    return open ? *std::move(open) : std::optional(std::move(entry));
+    return open_update(std::move(entry));
   }
 
   void take_medium(const Medium& medium, const std::stop_token& stop) {
@@ -170,13 +196,15 @@ class UpdateWorker::State {
         volumes.push_back(volume.volume);
       }
     }
+    const bool has_bundles = !volumes.empty();
     {
       const std::lock_guard lock(mutex_);
       active_disk_ = medium.disk.number;
+      active_disk_gone_ = false;
       result_volumes_ = volumes;
     }
     const auto outcome = update_from(
-        device_, std::move(content),
+        device_, std::move(content), {.obey_window = true},
         [this](const oci::Digest& bundle, std::shared_ptr<intake::MediumChunks> chunks) {
           const std::lock_guard lock(mutex_);
           active_ = std::move(chunks);
@@ -188,8 +216,11 @@ class UpdateWorker::State {
         stop);
     mounted->clear();
     const auto results = end_of_update();
+    const bool told = reporter_.tell_late(outcome, results);
     if (outcome) {
-      report(*outcome, results);
+      report(*outcome, told ? std::vector<media::Volume>() : results);
+    } else if (has_bundles) {
+      keep_for_window(medium);
     } else {
       base::log::info("no bundle on medium " + medium.disk.name);
     }
@@ -263,64 +294,24 @@ class UpdateWorker::State {
   }
 
   void report(RunOutcome outcome, const std::vector<media::Volume>& volumes) {
-    if (outcome.device_uuid.empty()) {
-      if (const auto identity = read_identity(device_.config.config_json())) {
-        outcome.device_uuid = identity->uuid;
-      }
-    }
-    base::log::info("result: " + std::string(record::name_of(outcome.result)) +
-                    (outcome.error ? ": " + outcome.error->message() : ""));
-    const bool repeated = is_repeated(outcome);
-    if (const auto saved = outcomes_.save(outcome); !saved) {
-      base::log::error("the outcome was not kept: " + saved.error().message());
-    }
-    device_.progress.phase(record::name_of(outcome.result), 0);
-    if (outcome.result != RunResult::kInterrupted && device_.config.write_results && !repeated) {
-      write_result(outcome, volumes);
-    }
+    reporter_.report(std::move(outcome), volumes);
   }
-
-  /// Whether the last outcome said the same: a stick that stays in the port is not written to at
-  /// each start.
-  bool is_repeated(const RunOutcome& outcome) {
-    const auto last = outcomes_.last();
-    if (!last || !*last) {
-      return false;
-    }
-    const auto told = [](const std::string& text) {
-      auto json = base::Json::parse(text, nullptr, false);
-      return json.is_object()
-                 ? json.value("result", "") + json.value("error", base::Json()).dump() +
-                       json.value("bundle", base::Json()).dump()
-                 : "";
-    };
-    return told(**last) == told(record::to_json(outcome));
-  }
-
-  void write_result(const RunOutcome& outcome, const std::vector<media::Volume>& volumes) {
-    for (const auto& volume : volumes) {
-      auto mount = mounter_.mount(volume, media::Access::kReadWrite);
-      auto written = mount ? record::write_to_medium((*mount)->path(), outcome)
-                           : base::Status(std::move(mount).error());
-      if (!written) {
-        base::log::warning("the result was not written to the medium: " +
-                           written.error().message());
-      }
-    }
-  }
+  bool is_repeated(const RunOutcome& outcome) const { return reporter_.is_repeated(outcome); }
 
   Device& device_;
   media::Mounter& mounter_;
   media::MediaPolicy policy_;
   bundle::Trust trust_;
-  const record::OutcomeStore& outcomes_;
+  OutcomeReporter reporter_;
 
   MediaQueue waiting_;    // for the update loop
   MediaQueue returning_;  // appeared during an update
+  MediaQueue early_;      // the window was closed
   std::mutex mutex_;      // guards what follows
   std::shared_ptr<intake::MediumChunks> active_;
   oci::Digest active_bundle_ = oci::Digest::of({});
   dev_t active_disk_ = 0;
+  bool active_disk_gone_ = false;
   std::vector<media::Volume> result_volumes_;
   std::vector<media::MountedMedium> returned_;
   std::jthread updater_;

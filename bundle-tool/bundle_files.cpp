@@ -107,4 +107,23 @@ Result<std::vector<ListedFile>> list_files(const base::UntrustedDirectory& direc
   return files;
 }
 
+std::string payload_text(const bundle::Manifest& manifest) {
+  std::string text;
+  const auto add = [&text](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (manifest.has_release()) {
+    add("release " + base::printable(manifest.release.commit));
+  }
+  if (manifest.os) {
+    add("balenaOS " + base::printable(manifest.os->version) + " for " +
+        base::printable(manifest.os->device_type));
+  }
+  if (manifest.supervisor) {
+    add("supervisor " + base::printable(manifest.supervisor->version));
+  }
+  if (!manifest.config.empty()) {
+    add("changes of the configuration");
+  }
+  return text;
+}
+
 }  // namespace tool

@@ -29,6 +29,9 @@ struct UnverifiedManifest {
 base::Result<UnverifiedManifest> read_unverified_manifest(
     const base::UntrustedDirectory& directory);
 
+/// What it installs, in a few words: "release 0af3..., balenaOS 6.6.0 for raspberrypi4-64".
+std::string payload_text(const bundle::Manifest& manifest);
+
 struct SignatureFile {
   std::string name;
   std::string content;

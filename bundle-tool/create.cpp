@@ -10,7 +10,10 @@
 #include "base/printable.hpp"
 #include "bundle/authentic_manifest.hpp"
 #include "bundle/limits.hpp"
+#include "bundle_files.hpp"
 #include "compose.hpp"
+#include "create_targets.hpp"
+#include "host_parts.hpp"
 #include "image_packer.hpp"
 #include "names.hpp"
 #include "output_directory.hpp"
@@ -60,7 +63,11 @@ class Scratch {
   fs::path path_;
 };
 
+/// Without a release: a draft that has nothing.
 Result<ReleaseDraft> read_draft(const CreateOptions& options) {
+  if (!options.has_release()) {
+    return ReleaseDraft{};
+  }
   const bool compose = !options.compose.empty();
   const fs::path& path = compose ? options.compose : options.target_state;
   OU_TRY(
@@ -84,71 +91,6 @@ Result<std::map<std::string, std::string>> parse_images(const std::vector<std::s
     }
   }
   return sources;
-}
-
-Status check_version(const std::optional<std::string>& version, const std::string& option) {
-  if (version && !is_version(*version)) {
-    return usage(option + " takes a version such as 5.0.0, not \"" + base::printable(*version) +
-                 "\"");
-  }
-  return base::ok();
-}
-
-/// The targets as the manifest has them: sorted, without repetitions.
-Result<bundle::Targets> resolve_targets(const CreateOptions& options, const ReleaseDraft& draft) {
-  bundle::Targets targets = options.targets;
-  if (targets.fleet_uuid.empty()) {
-    targets.fleet_uuid = draft.fleet_uuid;
-  }
-  if (!is_fleet_uuid(targets.fleet_uuid)) {
-    return usage(
-        "--fleet-uuid takes the fleet's UUID, 32 lower-case hexadecimal digits (balena "
-        "fleet NAME shows it), not \"" +
-        base::printable(targets.fleet_uuid) + "\"");
-  }
-  std::set<std::string> types(targets.device_types.begin(), targets.device_types.end());
-  if (types.empty()) {
-    return usage("--device-type is missing: name each device type that the images run on");
-  }
-  for (const std::string& type : types) {
-    if (!is_device_type(type)) {
-      return usage("--device-type takes a slug such as raspberrypi4-64, not \"" +
-                   base::printable(type) + "\"");
-    }
-  }
-  std::set<std::string> uuids(targets.device_uuids.begin(), targets.device_uuids.end());
-  if (!options.device_list.empty()) {
-    OU_TRY(const base::Bytes bytes,
-           base::read_file(options.device_list, bundle::kMaxDeviceUuids * 80)
-               .within(options.device_list.string()));
-    std::string_view rest = base::as_text(bytes);
-    while (!rest.empty()) {
-      std::string_view line = rest.substr(0, rest.find('\n'));
-      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-      line = line.substr(0, line.find_first_of("#\r"));
-      const std::size_t first = line.find_first_not_of(" \t");
-      if (first != std::string_view::npos) {
-        uuids.emplace(line.substr(first, line.find_last_not_of(" \t") + 1 - first));
-      }
-    }
-    if (uuids.empty()) {
-      return usage(options.device_list.string() +
-                   " lists no device; leave out --device-list for the whole fleet");
-    }
-  }
-  for (const std::string& uuid : uuids) {
-    if (!is_device_uuid(uuid)) {
-      return usage("\"" + base::printable(uuid) +
-                   "\" is no device UUID: 32 (or 62) lower-case hexadecimal digits, whole");
-    }
-  }
-  OU_CHECK(check_version(targets.os_version.minimum, "--min-os"));
-  OU_CHECK(check_version(targets.os_version.maximum, "--max-os"));
-  OU_CHECK(check_version(targets.supervisor_version.minimum, "--min-supervisor"));
-  OU_CHECK(check_version(targets.supervisor_version.maximum, "--max-supervisor"));
-  targets.device_types.assign(types.begin(), types.end());
-  targets.device_uuids.assign(uuids.begin(), uuids.end());
-  return targets;
 }
 
 /// \source reproducible-builds.org, SOURCE_DATE_EPOCH specification
@@ -208,46 +150,77 @@ void warn_about_platforms(const ImagePacker& packer, Console& console) {
   }
 }
 
-/// Everything but signatures and id.
-Result<bundle::Manifest> pack_release(const CreateOptions& options, const ReleaseDraft& draft,
-                                      const std::map<std::string, std::string>& sources,
-                                      const bundle::Targets& targets, const fs::path& directory,
-                                      Console& console) {
-  const fs::path blobs = directory / "blobs" / "sha256";
-  std::error_code failure;
-  fs::create_directories(blobs, failure);
-  if (failure) {
-    return Error::from_errno(failure.value(), "create " + blobs.string());
+/// The release and its images; an empty one without services.
+Result<bundle::Release> pack_release(const CreateOptions& options, const ReleaseDraft& draft,
+                                     const std::map<std::string, std::string>& sources,
+                                     const bundle::Manifest& manifest, ImagePacker& packer,
+                                     Console& console) {
+  if (draft.services.empty()) {
+    return bundle::Release{};
   }
-  OU_TRY(const Scratch scratch, Scratch::make(directory));
-  ImagePacker packer(blobs, scratch.path(), options.packing, options.platform);
   std::map<std::string, PackedImage> images;
   for (const ServiceDraft& service : draft.services) {
     OU_TRY(PackedImage packed, packer.pack(service.name, sources.at(service.name), console)
                                    .within("service " + service.name));
     images.emplace(service.name, std::move(packed));
   }
-  console.finish();
-  warn_about_platforms(packer, console);
+  OU_TRY(bundle::Release release, build_release(draft, images, manifest.targets.fleet_uuid,
+                                                options.commit, options.registry_name));
+  if (!options.app_name.empty()) {
+    release.app_name = options.app_name;
+  } else if (release.app_name.empty()) {
+    release.app_name = manifest.name;
+  }
+  return release;
+}
 
+/// Everything that is installed. The host OS comes first: most that can be wrong is wrong there.
+Status pack_payload(const CreateOptions& options, const ReleaseDraft& draft,
+                    const std::map<std::string, std::string>& sources, ImagePacker& packer,
+                    bundle::Manifest& manifest, Console& console) {
+  if (!options.host.os_image.empty()) {
+    OU_TRY(
+        manifest.os,
+        pack_host_os(options.host.os_image, packer, manifest.targets, console).within("host OS"));
+  }
+  if (!options.host.supervisor_image.empty()) {
+    OU_TRY(manifest.supervisor, pack_supervisor(options.host, packer, console));
+  }
+  OU_TRY(manifest.release, pack_release(options, draft, sources, manifest, packer, console));
+  console.finish();
+  for (const auto& [id, packed] : packer.images()) {
+    manifest.images.push_back(packed.image);
+  }
+  manifest.blobs = packer.blobs();
+  if (manifest.os) {
+    return check_architectures(*manifest.os, manifest);
+  }
+  warn_about_platforms(packer, console);
+  return base::ok();
+}
+
+/// Everything but signatures.
+Result<bundle::Manifest> build_manifest(const CreateOptions& options, const ReleaseDraft& draft,
+                                        const std::map<std::string, std::string>& sources,
+                                        const bundle::Targets& targets, bundle::ConfigChange config,
+                                        const fs::path& directory, Console& console) {
+  const fs::path blobs = directory / "blobs" / "sha256";
+  std::error_code failure;
+  fs::create_directories(blobs, failure);
+  if (failure) {
+    return Error::from_errno(failure.value(), "create " + blobs.string());
+  }
   bundle::Manifest manifest;
   manifest.name = !options.name.empty() ? options.name : options.output.stem().string();
   OU_TRY(manifest.created_at, creation_time());
   manifest.sequence = options.sequence;
   manifest.targets = targets;
   manifest.policy = options.policy;
-  OU_TRY(manifest.release,
-         build_release(draft, images, targets.fleet_uuid, options.commit, options.registry_name));
-  if (!options.app_name.empty()) {
-    manifest.release.app_name = options.app_name;
-  } else if (manifest.release.app_name.empty()) {
-    manifest.release.app_name = manifest.name;
-  }
-  for (const auto& [id, packed] : packer.images()) {
-    manifest.images.push_back(packed.image);
-  }
-  manifest.blobs = packer.blobs();
-  const std::string index = index_json(manifest.release, packer.images(), packer.blobs());
+  manifest.config = std::move(config);
+  OU_TRY(const Scratch scratch, Scratch::make(directory));
+  ImagePacker packer(blobs, scratch.path(), options.packing, options.platform);
+  OU_CHECK(pack_payload(options, draft, sources, packer, manifest, console));
+  const std::string index = index_json(manifest, packer.images(), packer.blobs());
   OU_CHECK(base::write_file_durably(directory / "index.json", base::as_bytes(index), 0644));
   OU_CHECK(base::write_file_durably(directory / "oci-layout", base::as_bytes(kOciLayout), 0644));
   manifest.files.emplace("index.json", oci::Digest::of(base::as_bytes(index)));
@@ -282,19 +255,23 @@ Outcome describe(const CreateOptions& options, const bundle::Manifest& manifest,
     signers.push_back(id);
     signed_by += (signed_by.empty() ? "" : ", ") + id;
   }
-  const base::Json json = {{"output", options.output.string()},
-                           {"bundle_id", manifest.bundle_id},
-                           {"name", manifest.name},
-                           {"sequence", manifest.sequence},
-                           {"commit", manifest.release.commit},
-                           {"manifest_digest", oci::Digest::of(base::as_bytes(text)).text()},
-                           {"size_bytes", stored},
-                           {"services", manifest.release.services.size()},
-                           {"signers", std::move(signers)},
-                           {"warnings", console.warnings()}};
+  base::Json json = {{"output", options.output.string()},
+                     {"bundle_id", manifest.bundle_id},
+                     {"name", manifest.name},
+                     {"sequence", manifest.sequence},
+                     {"commit", manifest.release.commit},
+                     {"manifest_digest", oci::Digest::of(base::as_bytes(text)).text()},
+                     {"size_bytes", stored},
+                     {"services", manifest.release.services.size()},
+                     {"signers", std::move(signers)},
+                     {"warnings", console.warnings()}};
+  if (manifest.os) {
+    json["os_version"] = manifest.os->version;
+    json["device_type"] = manifest.os->device_type;
+  }
   Outcome outcome;
   outcome.json = base::to_canonical(json);
-  outcome.text = options.output.string() + ": release " + manifest.release.commit + ", sequence " +
+  outcome.text = options.output.string() + ": " + payload_text(manifest) + ", sequence " +
                  std::to_string(manifest.sequence) + ", " + size_text(stored) + "\n" +
                  (keys.empty() ? "not signed: add signatures with bundle-tool sign\n"
                                : "signed by " + signed_by + "\n");
@@ -306,17 +283,20 @@ Outcome describe(const CreateOptions& options, const bundle::Manifest& manifest,
 Result<Outcome> create(const CreateOptions& options, Console& console) {
   OU_CHECK(check_bundle_name(options.output));
   OU_CHECK(check_options(options));
+  OU_CHECK(check_host_options(options.host));
+  OU_TRY(bundle::ConfigChange config, read_config_change(options.host));
   OU_TRY(const ReleaseDraft draft, read_draft(options));
   warn_about(draft, console);
-  OU_TRY(const bundle::Targets targets, resolve_targets(options, draft));
+  OU_TRY(const bundle::Targets targets, resolve_targets(options, draft.fleet_uuid));
   OU_TRY(const auto sources, parse_images(options.images));
   OU_CHECK(check_images(draft, sources));
   OU_TRY(const auto keys, load_secret_keys(options.sign_keys, options.password_file));
 
   OU_TRY(OutputDirectory output,
          OutputDirectory::open(options.output, options.force, OutputDirectory::Leftover::kDiscard));
-  OU_TRY(const bundle::Manifest manifest,
-         pack_release(options, draft, sources, targets, output.path(), console));
+  OU_TRY(
+      const bundle::Manifest manifest,
+      build_manifest(options, draft, sources, targets, std::move(config), output.path(), console));
   const std::string text = bundle::to_json(manifest);
   // The device reads manifests with this very function: what it would refuse is not written.
   if (auto parsed = bundle::parse_manifest(text); !parsed) {

@@ -45,6 +45,40 @@ void add_release_options(CLI::App& command, CreateOptions& options) {
       ->group(group);
 }
 
+void add_host_options(CLI::App& command, HostOptions& options) {
+  const std::string group = "Host OS";
+  command
+      .add_option("--os-image", options.os_image,
+                  "a hostapp image of balenaOS, from a source as --image takes it")
+      ->type_name("SOURCE")
+      ->group(group);
+  command
+      .add_option("--supervisor-image", options.supervisor_image,
+                  "a supervisor, from a source as --image takes it")
+      ->type_name("SOURCE")
+      ->group(group);
+  command
+      .add_option("--supervisor-name", options.supervisor_name,
+                  "under which the host OS looks for the supervisor, without tag and digest")
+      ->type_name("REGISTRY/PATH")
+      ->group(group);
+  command
+      .add_option("--supervisor-version", options.supervisor_version, "the supervisor's version")
+      ->type_name("VERSION")
+      ->group(group);
+  command
+      .add_option("--config-patch", options.config_patch,
+                  "JSON merge patch for config.json; only settings, never identity or endpoints")
+      ->type_name("FILE")
+      ->group(group);
+  command
+      .add_option("--system-connection", options.connections,
+                  "NetworkManager keyfile to add under its own name; as often as needed. Passwords "
+                  "in it can be read by whoever has the bundle")
+      ->type_name("FILE")
+      ->group(group);
+}
+
 void add_target_options(CLI::App& command, CreateArguments& arguments) {
   const std::string group = "Which devices";
   bundle::Targets& targets = arguments.options.targets;
@@ -53,9 +87,10 @@ void add_target_options(CLI::App& command, CreateArguments& arguments) {
                   "the fleet (app) UUID; may be left out if the target state names one fleet")
       ->type_name("UUID")
       ->group(group);
-  command.add_option("--device-type", targets.device_types, "device type slug; as often as needed")
+  command
+      .add_option("--device-type", targets.device_types,
+                  "device type slug; as often as needed (default: the host OS's, if there is one)")
       ->type_name("SLUG")
-      ->required()
       ->group(group);
   command
       .add_option("--device-uuid", targets.device_uuids,
@@ -110,6 +145,14 @@ void add_policy_options(CLI::App& command, CreateArguments& arguments) {
   command
       .add_flag("--override-update-lock", policy.override_update_lock,
                 "update even while a service holds its update lock")
+      ->group(group);
+  command
+      .add_flag("--allow-os-downgrade", policy.allow_os_downgrade,
+                "install the host OS also where a newer one runs")
+      ->group(group);
+  command
+      .add_flag("--stage", policy.stage,
+                "devices copy the bundle to themselves first, so that the medium can go on")
       ->group(group);
   command
       .add_flag("--no-pin", arguments.no_pin,
@@ -175,6 +218,7 @@ std::optional<std::string> given(const std::string& text) {
 void add_create_options(CLI::App& command, CreateArguments& arguments) {
   add_output_options(command, arguments);
   add_release_options(command, arguments.options);
+  add_host_options(command, arguments.options.host);
   add_target_options(command, arguments);
   add_policy_options(command, arguments);
   command.footer(
@@ -186,6 +230,8 @@ void add_create_options(CLI::App& command, CreateArguments& arguments) {
       "  bundle-tool create --output shop-8.bundle --unsigned --sequence 8 \\\n"
       "    --target-state apps.json --device-type raspberrypi4-64 \\\n"
       "    --image main=docker-daemon:shop/main:8\n"
+      "  bundle-tool create --output os-9.bundle --sign-key owner.key --sequence 9 \\\n"
+      "    --fleet-uuid 6d2c3c6e9f6f4f4b8b0c1f0e2f9a7c11 --os-image docker-archive:hostapp.tar\n"
       "The same inputs give the same bytes if SOURCE_DATE_EPOCH is set.");
 }
 
@@ -194,9 +240,19 @@ base::Result<CreateOptions> finish(const CreateArguments& arguments) {
   const auto usage = [](const std::string& what) {
     return base::Error(base::ErrorCode::kUsage, what);
   };
-  if (options.compose.empty() && options.target_state.empty()) {
+  if (!options.has_release() && options.host.os_image.empty()) {
     return usage(
-        "what is the release? pass --compose docker-compose.yml or --target-state apps.json");
+        "what is to be installed? pass --compose docker-compose.yml or --target-state apps.json "
+        "for a release, --os-image SOURCE for a host OS, or both");
+  }
+  if (!options.has_release() &&
+      !(options.images.empty() && options.commit.empty() && options.app_name.empty())) {
+    return usage(
+        "--image, --commit and --app-name describe a release: pass --compose or --target-state "
+        "too");
+  }
+  if (options.policy.allow_os_downgrade && options.host.os_image.empty()) {
+    return usage("--allow-os-downgrade goes with --os-image");
   }
   if (options.sign_keys.empty() && !arguments.is_unsigned) {
     return usage("--sign-key is missing; pass --unsigned to sign later with bundle-tool sign");

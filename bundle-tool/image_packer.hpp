@@ -36,6 +36,12 @@ class ImagePacker {
   base::Result<PackedImage> pack(const std::string& label, const std::string& source,
                                  base::ProgressSink& progress);
 
+  /// For a caller that looks into an image before it is packed. \error as oci::open_image_source()
+  base::Result<std::unique_ptr<oci::ImageSource>> open(const std::string& source) const;
+  /// Packs an image that open() opened.
+  base::Result<PackedImage> pack(const std::string& label, const std::string& source,
+                                 const oci::ImageSource& image, base::ProgressSink& progress);
+
   [[nodiscard]] const std::map<oci::Digest, bundle::Blob>& blobs() const { return blobs_; }
   [[nodiscard]] const std::map<oci::Digest, PackedImage>& images() const { return images_; }
 

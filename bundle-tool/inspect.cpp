@@ -8,6 +8,7 @@
 #include "bundle/authentic_manifest.hpp"
 #include "bundle_files.hpp"
 #include "console.hpp"
+#include "inspect_host.hpp"
 
 namespace tool {
 namespace {
@@ -94,6 +95,12 @@ std::string policy_text(const bundle::Policy& policy) {
   text += policy.pin
               ? "\n             the device stays pinned to this release, if the cloud knows it"
               : "\n             a later connection may bring the fleet's own release";
+  if (policy.allow_os_downgrade) {
+    text += "\n             an older host OS than the one that runs is installed too";
+  }
+  if (policy.stage) {
+    text += "\n             everything is copied to the device first; the medium can then go on";
+  }
   return text;
 }
 
@@ -152,7 +159,9 @@ std::string human(const InspectOptions& options, const bundle::Manifest& manifes
   line("created", time_text(manifest.created_at));
   line("sequence", std::to_string(manifest.sequence));
   line("signatures", signature_text(signers, !options.trust.empty()));
-  line("fleet", printable(targets.fleet_uuid) + " (" + printable(manifest.release.app_name) + ")");
+  line("fleet", printable(targets.fleet_uuid) +
+                    (manifest.has_release() ? " (" + printable(manifest.release.app_name) + ")"
+                                            : std::string()));
   line("device types", joined(targets.device_types));
   line("devices", targets.device_uuids.empty()
                       ? "all of the fleet"
@@ -161,7 +170,12 @@ std::string human(const InspectOptions& options, const bundle::Manifest& manifes
   line("OS", range_text(targets.os_version));
   line("supervisor", range_text(targets.supervisor_version));
   line("policy", policy_text(manifest.policy));
-  line("release", printable(manifest.release.commit));
+  if (manifest.has_release()) {
+    line("release", printable(manifest.release.commit));
+  }
+  for (const auto& [label, value] : host_lines(manifest)) {
+    line(label, value);
+  }
   line("size", size_text(total.stored) + " on the medium, " + size_text(total.uncompressed) +
                    " uncompressed, " + size_text(total.installed) + " installed");
   for (const bundle::Service& service : manifest.release.services) {
@@ -187,6 +201,9 @@ std::string human(const InspectOptions& options, const bundle::Manifest& manifes
     if (service.composition_json != "{}") {
       line("  as", printable(service.composition_json, kMaxShown));
     }
+  }
+  if (!manifest.has_release()) {
+    return text;
   }
   text += "\n";
   line("volumes", printable(manifest.release.volumes_json, kMaxShown));
@@ -224,6 +241,16 @@ Json services_json(const bundle::Manifest& manifest) {
   return services;
 }
 
+/// null without a release.
+Json release_text(const bundle::Manifest& manifest, const std::string& text) {
+  return manifest.has_release() ? Json(text) : Json(nullptr);
+}
+
+/// A release that is not there has no volumes and networks either.
+Json document(const std::string& text) {
+  return text.empty() ? Json::object() : Json::parse(text);
+}
+
 std::string machine(const InspectOptions& options, const bundle::Manifest& manifest,
                     const oci::Digest& digest, const std::vector<Signer>& signers) {
   const Sizes total = total_sizes(manifest);
@@ -233,7 +260,7 @@ std::string machine(const InspectOptions& options, const bundle::Manifest& manif
         {{"file", signer.file}, {"key_id", signer.key_id}, {"verified", signer.verified}});
   }
   const bundle::Policy& policy = manifest.policy;
-  const Json json = {
+  Json json = {
       {"bundle", options.bundle.string()},
       {"bundle_id", manifest.bundle_id},
       {"name", manifest.name},
@@ -243,7 +270,7 @@ std::string machine(const InspectOptions& options, const bundle::Manifest& manif
       {"signatures_verified", !options.trust.empty()},
       {"signatures", std::move(signatures)},
       {"fleet_uuid", manifest.targets.fleet_uuid},
-      {"app_name", manifest.release.app_name},
+      {"app_name", release_text(manifest, manifest.release.app_name)},
       {"device_types", manifest.targets.device_types},
       {"device_uuids", manifest.targets.device_uuids},
       {"os_version", range_json(manifest.targets.os_version)},
@@ -252,14 +279,17 @@ std::string machine(const InspectOptions& options, const bundle::Manifest& manif
        {{"override_update_lock", policy.override_update_lock},
         {"confirm_seconds", policy.confirm_seconds},
         {"health", policy.health == bundle::HealthCriterion::kHealthy ? "healthy" : "running"},
-        {"pin", policy.pin}}},
-      {"commit", manifest.release.commit},
+        {"pin", policy.pin},
+        {"allow_os_downgrade", policy.allow_os_downgrade},
+        {"stage", policy.stage}}},
+      {"commit", release_text(manifest, manifest.release.commit)},
       {"size_bytes", total.stored},
       {"uncompressed_bytes", total.uncompressed},
       {"installed_bytes", total.installed},
       {"services", services_json(manifest)},
-      {"volumes", Json::parse(manifest.release.volumes_json)},
-      {"networks", Json::parse(manifest.release.networks_json)}};
+      {"volumes", document(manifest.release.volumes_json)},
+      {"networks", document(manifest.release.networks_json)}};
+  json.update(Json::parse(host_json(manifest)));
   return base::to_canonical(json);
 }
 

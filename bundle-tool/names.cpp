@@ -57,6 +57,26 @@ bool is_device_type(std::string_view text) {
   return !text.empty() && text.size() <= 255 && text.front() != '-' && made_of(text, kAll);
 }
 
+bool is_repository_name(std::string_view text) {
+  static const std::string kRegistry = join({kLower, kUpper, kDigits, "._-:"});
+  static const std::string kPath = join({kLower, kDigits, "._-/"});
+  const std::size_t slash = text.find('/');
+  if (slash == 0 || slash == std::string_view::npos || text.size() > 180) {
+    return false;
+  }
+  const std::string_view path = text.substr(slash + 1);
+  return !path.empty() && path.front() != '/' && path.back() != '/' &&
+         path.find("//") == std::string_view::npos && made_of(text.substr(0, slash), kRegistry) &&
+         made_of(path, kPath);
+}
+
+bool is_connection_name(std::string_view text) {
+  static const std::string kFirst = join({kLower, kUpper, kDigits});
+  static const std::string kAll = kFirst + "._-";
+  return !text.empty() && text.size() <= 100 && made_of(text.substr(0, 1), kFirst) &&
+         made_of(text, kAll);
+}
+
 bool is_portable_file_name(std::string_view text) {
   const bool plain = std::none_of(text.begin(), text.end(), [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7f ||

@@ -118,12 +118,12 @@ Result<bundle::Release> build_release(const ReleaseDraft& draft,
   return release;
 }
 
-std::string index_json(const bundle::Release& release,
+std::string index_json(const bundle::Manifest& manifest,
                        const std::map<oci::Digest, PackedImage>& images,
                        const std::map<oci::Digest, bundle::Blob>& blobs) {
   Json manifests = Json::array();
-  for (const bundle::Service& service : release.services) {
-    const bundle::Image& image = images.at(service.image).image;
+  const auto add = [&](const std::string& name, const oci::Digest& id) {
+    const bundle::Image& image = images.at(id).image;
     Json platform = {{"architecture", image.architecture}, {"os", image.os}};
     if (!image.variant.empty()) {
       platform["variant"] = image.variant;
@@ -132,7 +132,16 @@ std::string index_json(const bundle::Release& release,
                          {"digest", image.manifest.text()},
                          {"size", blobs.at(image.manifest).size_bytes},
                          {"platform", std::move(platform)},
-                         {"annotations", {{"org.opencontainers.image.ref.name", service.name}}}});
+                         {"annotations", {{"org.opencontainers.image.ref.name", name}}}});
+  };
+  for (const bundle::Service& service : manifest.release.services) {
+    add(service.name, service.image);
+  }
+  if (manifest.os) {
+    add("host/os", manifest.os->image);
+  }
+  if (manifest.supervisor) {
+    add("host/supervisor", manifest.supervisor->image);
   }
   const Json index = {
       {"schemaVersion", 2}, {"mediaType", oci::kOciIndexType}, {"manifests", std::move(manifests)}};

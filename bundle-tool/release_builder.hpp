@@ -32,9 +32,10 @@ base::Result<bundle::Release> build_release(const ReleaseDraft& draft,
                                             const std::string& registry_name);
 
 /// index.json of the bundle: for each service the manifest of its image, under the service's name,
-/// so that `skopeo copy oci:NAME.bundle:SERVICE ...` finds it. \source OCI image specification,
+/// so that `skopeo copy oci:NAME.bundle:SERVICE ...` finds it; a host OS is "host/os", a supervisor
+/// "host/supervisor", which are no names of services. \source OCI image specification,
 /// image-index.md, annotations.md
-std::string index_json(const bundle::Release& release,
+std::string index_json(const bundle::Manifest& manifest,
                        const std::map<oci::Digest, PackedImage>& images,
                        const std::map<oci::Digest, bundle::Blob>& blobs);
 

@@ -45,8 +45,7 @@ Result<Outcome> sign(const SignOptions& options) {
   const bundle::Manifest& content = manifest.manifest;
   outcome.text = shown + ": signed " + base::printable(content.name) + ", sequence " +
                  std::to_string(content.sequence) + ", fleet " +
-                 base::printable(content.targets.fleet_uuid) + ", release " +
-                 base::printable(content.release.commit) + "\n";
+                 base::printable(content.targets.fleet_uuid) + ", " + payload_text(content) + "\n";
   for (const bundle::SecretKey& key : keys) {
     std::size_t index = 0;
     while (taken.count(bundle::signature_file_name(index)) > 0) {

@@ -111,6 +111,8 @@ base::Result<HostOsState> read_host_os(const std::filesystem::path& host_root) {
   state.running = parse_os_identity(os_release);
   OU_TRY(const auto boot_id, read_text(host_root, "/proc/sys/kernel/random/boot_id"));
   state.boot_id = boot_id.substr(0, boot_id.find('\n'));
+  // Made before any OS is touched, with the backup of the identity.
+  state.complete = base::exists_in_root(host_root, "/mnt/state/offline-updater");
   const auto has = [&](const char* name) {
     return base::exists_in_root(host_root, std::filesystem::path("/mnt/state") / name);
   };
@@ -125,10 +127,17 @@ base::Result<HostOsState> read_host_os(const std::filesystem::path& host_root) {
 }
 
 OsVerdict judge(const HostOsState& state, const std::string& target_version) {
-  if (state.unconfirmed) {
+  if (state.unconfirmed || !state.complete || !state.selector) {
     return OsVerdict::kPending;
   }
-  return state.running.version == target_version ? OsVerdict::kConfirmed : OsVerdict::kReverted;
+  if (state.running.version != target_version) {
+    return OsVerdict::kReverted;
+  }
+  // rollback-health says that it goes back, and removes the breadcrumbs, before it restarts the
+  // device: for these seconds the new OS still runs.
+  const bool going_back =
+      !state.reverted_by.empty() || (state.selector && state.selector->upgrade_available);
+  return going_back ? OsVerdict::kPending : OsVerdict::kConfirmed;
 }
 
 base::Result<std::optional<oci::Digest>> inactive_image(const std::filesystem::path& host_root) {
@@ -143,7 +152,8 @@ base::Result<std::optional<oci::Digest>> inactive_image(const std::filesystem::p
   const auto container = std::filesystem::path(*current).filename();
   const auto bytes = base::read_file_in_root(
       host_root, slot / "balena/containers" / container / "config.v2.json", kMaxContainerBytes);
-  if (!bytes || !base::exists_in_root(host_root, slot / "hostapps" / container / "boot")) {
+  // What bootloaders load the kernel from: a link to the hostapp's volume.
+  if (!bytes || !base::exists_in_root(host_root, slot / "boot/")) {
     return std::optional<oci::Digest>();
   }
   const auto json = base::Json::parse(base::as_text(*bytes), nullptr, false);

@@ -33,6 +33,7 @@ struct HostOsState {
   OsIdentity running;
   std::string boot_id;       // another one after each start of the kernel
   bool unconfirmed = false;  // the last update waits for rollback-health or rollback-altboot
+  bool complete = false;     // the state partition is mounted; else absence says nothing
   std::string reverted_by;   // "rollback-health" or "rollback-altboot", when one took it back
   std::optional<BootSelector> selector;
 };
@@ -44,7 +45,8 @@ base::Result<HostOsState> read_host_os(const std::filesystem::path& host_root);
 /// system, else "/mnt/boot". \source balenaos.md section 2
 std::filesystem::path unencrypted_boot(const std::filesystem::path& host_root);
 
-/// How an update to `target` stands, seen from a later boot.
+/// How an update to `target` stands, seen from a later boot. A state that is not complete, or
+/// without a selector, is pending: while a device goes down its partitions vanish first.
 enum class OsVerdict {
   kPending,    // the OS is still making up its mind: nothing may be touched
   kConfirmed,  // it runs and has passed its checks

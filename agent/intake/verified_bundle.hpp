@@ -18,6 +18,8 @@ class VerifiedBundle {
   [[nodiscard]] const std::vector<bundle::TrustedKey>& signers() const {
     return manifest_.signers();
   }
+  /// manifest.json and its signatures as they were verified, for a copy.
+  [[nodiscard]] const bundle::AuthenticManifest& authentic() const { return manifest_; }
   /// The directory's name on its medium, printable; for messages only.
   [[nodiscard]] const std::string& directory_name() const { return name_; }
   /// The bundle's directory on the medium that it was opened from.

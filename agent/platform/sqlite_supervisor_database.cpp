@@ -24,9 +24,34 @@ Error failed(sqlite3* database, const std::string& doing) {
   return Error(ErrorCode::kSupervisorDatabase, doing + ": " + sqlite3_errmsg(database));
 }
 
+/// SQLite's own file access, but for one thing: it takes a path as it is. The default resolves
+/// symbolic links by name, and /proc/1/root reads as "/": from within a container it would look for
+/// the host's file in the container. \source sqlite3_vfs, xFullPathname
+const char* literal_paths() {
+  static const char* const name = []() -> const char* {
+    const auto* usual = sqlite3_vfs_find(nullptr);
+    if (usual == nullptr) {
+      return nullptr;
+    }
+    static sqlite3_vfs vfs = *usual;
+    vfs.zName = "offline-updater";
+    vfs.xFullPathname = [](sqlite3_vfs*, const char* path, int size, char* out) {
+      const std::string_view text(path);
+      if (text.size() >= static_cast<std::size_t>(size)) {
+        return SQLITE_CANTOPEN;
+      }
+      *std::copy(text.begin(), text.end(), out) = '\0';
+      return SQLITE_OK;
+    };
+    return sqlite3_vfs_register(&vfs, /*makeDflt=*/0) == SQLITE_OK ? vfs.zName : nullptr;
+  }();
+  return name;
+}
+
 base::Result<Database> open(const std::filesystem::path& file, int flags) {
   sqlite3* raw = nullptr;
-  const int result = sqlite3_open_v2(file.c_str(), &raw, flags | SQLITE_OPEN_NOFOLLOW, nullptr);
+  const int result = sqlite3_open_v2(std::filesystem::absolute(file).c_str(), &raw,
+                                     flags | SQLITE_OPEN_NOFOLLOW, literal_paths());
   Database database(raw);
   if (result != SQLITE_OK) {
     return Error(ErrorCode::kSupervisorDatabase,

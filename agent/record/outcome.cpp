@@ -49,6 +49,10 @@ std::string headline(RunResult result) {
              "again. You can remove the medium.";
     case RunResult::kInterrupted:
       return "INTERRUPTED. The device goes on by itself at its next start.";
+    case RunResult::kStaged:
+      return "COPIED. The device has the whole update and installs it by itself. You can remove "
+             "the "
+             "medium.";
   }
   return "";
 }
@@ -123,6 +127,8 @@ std::string_view name_of(RunResult result) {
       return "reverted";
     case RunResult::kInterrupted:
       return "interrupted";
+    case RunResult::kStaged:
+      return "staged";
   }
   return "unknown";
 }

@@ -20,9 +20,11 @@ enum class RunResult {
   kFailed,       // it failed before anything that runs was changed
   kReverted,     // the new OS or release did not work; the old one runs again
   kInterrupted,  // the agent was stopped; the next start goes on
+  kStaged,       // the bundle is on the device, which goes on without the medium
 };
 
-/// "updated", "up-to-date", "refused", "failed", "reverted", "interrupted".
+/// "updated", "up-to-date", "refused", "failed", "reverted", "interrupted",
+/// "staged".
 std::string_view name_of(RunResult result);
 
 /// A bundle that was looked at and not taken.

@@ -134,10 +134,15 @@ base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& di
   if (!bytes) {
     return std::move(bytes).error();
   }
-  OU_TRY(const auto signatures, read_signatures(directory));
+  OU_TRY(auto signatures, read_signatures(directory));
   OU_TRY(auto signers, verify_signatures(*bytes, signatures, trust));
   OU_TRY(auto manifest, parse_manifest(base::as_text(*bytes)).within(name));
-  return AuthenticManifest(std::move(manifest), oci::Digest::of(*bytes), std::move(signers));
+  // What no trusted key has signed says nothing here, and is not copied.
+  std::erase_if(signatures, [&](const auto& signature) {
+    return !verify_signatures(*bytes, {signature}, {trust.keys, 1});
+  });
+  return AuthenticManifest(std::move(manifest), *std::move(bytes), std::move(signers),
+                           std::move(signatures));
 }
 
 base::Status check_layout(const base::UntrustedDirectory& directory, const Manifest& manifest) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.hpp"
 #include "base/directory.hpp"
 #include "base/result.hpp"
 #include "bundle/manifest.hpp"
@@ -29,15 +30,26 @@ class AuthenticManifest {
   /// SHA-256 of the raw bytes of manifest.json: the identity of a bundle, on whatever medium.
   [[nodiscard]] const oci::Digest& digest() const { return digest_; }
   [[nodiscard]] const std::vector<TrustedKey>& signers() const { return signers_; }
+  /// The bytes that were verified, for a copy: the medium may say something else by now.
+  [[nodiscard]] const base::Bytes& raw() const { return raw_; }
+  /// The signatures of signers(), as they were verified.
+  [[nodiscard]] const std::vector<NamedSignature>& signatures() const { return signatures_; }
 
  private:
-  AuthenticManifest(Manifest manifest, oci::Digest digest, std::vector<TrustedKey> signers)
-      : manifest_(std::move(manifest)), digest_(digest), signers_(std::move(signers)) {}
+  AuthenticManifest(Manifest manifest, base::Bytes raw, std::vector<TrustedKey> signers,
+                    std::vector<NamedSignature> signatures)
+      : manifest_(std::move(manifest)),
+        digest_(oci::Digest::of(raw)),
+        signers_(std::move(signers)),
+        raw_(std::move(raw)),
+        signatures_(std::move(signatures)) {}
   friend base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& directory,
                                                        const Trust& trust);
   Manifest manifest_;
   oci::Digest digest_;
   std::vector<TrustedKey> signers_;
+  base::Bytes raw_;
+  std::vector<NamedSignature> signatures_;
 };
 
 /// Reads manifest.json once and its signatures, verifies, and only then parses.

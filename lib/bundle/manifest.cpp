@@ -17,18 +17,23 @@ std::uint64_t Manifest::format() const {
   return newer ? kOsFormatVersion : kFormatVersion;
 }
 
-bool is_patchable_config_key(std::string_view key) {
+std::span<const std::string_view> patchable_config_keys() {
   // Settings only. Identity, endpoints (another one makes the supervisor delete volumes) and the
   // flasher's "installer" are not here, and what is not here stays as the device has it.
-  constexpr std::array<std::string_view, 8> kKeys{"appUpdatePollInterval",
-                                                  "country",
-                                                  "developmentMode",
-                                                  "dnsServers",
-                                                  "hostname",
-                                                  "ntpServers",
-                                                  "os",
-                                                  "persistentLogging"};
-  return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
+  static constexpr std::array<std::string_view, 8> kKeys{"appUpdatePollInterval",
+                                                         "country",
+                                                         "developmentMode",
+                                                         "dnsServers",
+                                                         "hostname",
+                                                         "ntpServers",
+                                                         "os",
+                                                         "persistentLogging"};
+  return kKeys;
+}
+
+bool is_patchable_config_key(std::string_view key) {
+  const auto keys = patchable_config_keys();
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 
 std::size_t chunk_count(const Blob& blob) {

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -105,6 +107,8 @@ struct ConfigChange {
   [[nodiscard]] bool empty() const { return patch_json == "{}" && connections.empty(); }
 };
 
+/// The keys of config.json that a bundle may set, sorted.
+std::span<const std::string_view> patchable_config_keys();
 /// Whether a bundle may set this key of config.json. Identity and endpoints never are.
 /// \source balenaos.md section 9
 bool is_patchable_config_key(std::string_view key);

@@ -312,6 +312,11 @@ base::Status check_supervisor(const Manifest& manifest, std::set<oci::Digest>& w
       kDigits.find(supervisor.version.front()) == std::string_view::npos) {
     return field("supervisor.version", "must be a version such as 17.0.1");
   }
+  for (const auto& service : manifest.release.services) {
+    if (repository_of(service.image_reference) == supervisor.name) {
+      return field("supervisor.name", "is the name of the image of service " + service.name);
+    }
+  }
   return base::ok();
 }
 

@@ -140,6 +140,8 @@ void FakeHost::write_slot() {
   fs::create_directories(root_ / (slot + "hostapps/" + kContainer + "/boot"));
   fs::remove(root_ / (slot + "current"));
   fs::create_symlink(std::string("hostapps/") + kContainer, root_ / (slot + "current"));
+  fs::remove(root_ / (slot + "boot"));
+  fs::create_symlink("current/boot", root_ / (slot + "boot"));
   slots_[other_slot()] = {kNewVersion, behaviour != OsBehaviour::kDoesNotBoot,
                           behaviour != OsBehaviour::kUnhealthy};
 }
@@ -214,10 +216,11 @@ void FakeHost::tick() {
       write("mnt/boot/os-release", os_release(slots_.at(other_slot()).version));
       write("mnt/state/rollback-health-triggered", "");
       remove_breadcrumbs();
-      throw PowerCut();
+      going_down_ = true;  // the restart takes a while, and the new OS runs on until then
+      return;
     }
   }
-  if (report(agent::install::kRebootUnit).state == UnitState::kRunning) {
+  if (going_down_ || report(agent::install::kRebootUnit).state == UnitState::kRunning) {
     throw PowerCut();
   }
   faults_.end();
@@ -226,6 +229,7 @@ void FakeHost::tick() {
 void FakeHost::boot() {
   ++boots_;
   units_.clear();
+  going_down_ = false;
   checks_left_ = 0;
   const auto text = read(kGrubenv);
   std::string selected = text.find("resin_root_part=2") != std::string::npos ? "2" : "3";

@@ -3,6 +3,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "staged_updates.hpp"
+
 namespace support {
 namespace {
 
@@ -108,22 +110,6 @@ std::optional<agent::record::JournalEntry> UpdateBench::journal_entry() const {
   return require(journal.load());
 }
 
-/// Each start of the agent reads its memory anew.
-template <typename Work>
-auto UpdateBench::with_device(Work work) {
-  auto memory = ledger();
-  agent::Device world{config,
-                      device.engine,
-                      device.supervisor.database,
-                      device.supervisor,
-                      device.supervisor,
-                      journal,
-                      memory,
-                      device.progress,
-                      device.waiter};
-  return work(world);
-}
-
 std::optional<agent::record::RunOutcome> UpdateBench::start(std::stop_token stop) {
   auto entry = journal_entry();
   if (!entry) {
@@ -137,16 +123,30 @@ std::optional<agent::record::RunOutcome> UpdateBench::start(std::stop_token stop
   });
 }
 
-agent::record::RunOutcome UpdateBench::take_medium(std::stop_token stop) {
+std::optional<agent::record::RunOutcome> UpdateBench::look_at_medium(std::stop_token stop) {
   return with_device([&](agent::Device& world) {
     agent::MediumContent content;
     agent::open_bundles(medium->open(), medium->trust(), content);
-    auto outcome = agent::update_from(
-        world, std::move(content), [](const auto&, auto) {}, std::move(stop));
-    if (!outcome) {
-      throw std::runtime_error("there is no bundle on the medium");
+    return agent::update_from(
+        world, std::move(content), {.obey_window = true}, [](const auto&, auto) {},
+        std::move(stop));
+  });
+}
+
+agent::record::RunOutcome UpdateBench::take_medium(std::stop_token stop) {
+  auto outcome = look_at_medium(std::move(stop));
+  if (!outcome) {
+    throw std::runtime_error("there is no bundle on the medium, or it is not yet time");
+  }
+  return *std::move(outcome);
+}
+
+std::optional<agent::record::RunOutcome> UpdateBench::take_copy(std::stop_token stop) {
+  return with_device([&](agent::Device& world) -> std::optional<agent::record::RunOutcome> {
+    if (agent::copy_due(world, journal_entry()) != std::chrono::seconds(0)) {
+      return std::nullopt;
     }
-    return *std::move(outcome);
+    return agent::install_copy(world, medium->trust(), {.obey_window = true}, std::move(stop));
   });
 }
 

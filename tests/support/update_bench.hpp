@@ -54,6 +54,11 @@ struct UpdateBench {
   std::optional<agent::record::RunOutcome> start(std::stop_token stop = {});
   /// What it does with the medium.
   agent::record::RunOutcome take_medium(std::stop_token stop = {});
+  /// \return nothing when the medium has to wait for the window
+  std::optional<agent::record::RunOutcome> look_at_medium(std::stop_token stop = {});
+  /// Installs the copy on the device as soon as the daemon would.
+  /// \return nothing when there is none or it is not yet time
+  std::optional<agent::record::RunOutcome> take_copy(std::stop_token stop = {});
   /// The medium does not come back.
   std::optional<agent::record::RunOutcome> give_up_waiting();
   [[nodiscard]] std::optional<agent::record::JournalEntry> journal_entry() const;
@@ -63,10 +68,24 @@ struct UpdateBench {
   FakeDevice device;
   agent::Config config;
   agent::record::Journal journal;
+  std::uint64_t clock = 0;  // the device's, for windows
 
- private:
+  /// Calls `work` with the device as a newly started agent sees it.
   template <typename Work>
-  auto with_device(Work work);
+  auto with_device(Work work) {
+    auto memory = ledger();
+    agent::Device world{config,
+                        device.engine,
+                        device.supervisor.database,
+                        device.supervisor,
+                        device.supervisor,
+                        journal,
+                        memory,
+                        device.progress,
+                        device.waiter,
+                        [this] { return clock; }};
+    return work(world);
+  }
 };
 
 }  // namespace support

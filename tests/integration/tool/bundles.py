@@ -49,9 +49,9 @@ def image_config(layers, architecture="arm64"):
         "history": [{"created_by": "test"} for _ in layers]}, indent=1).encode()
 
 
-def docker_archive(path, layers, tag="test:latest"):
+def docker_archive(path, layers, tag="test:latest", architecture="arm64"):
     """An archive as `docker save` writes it. Returns the image ID."""
-    config = image_config(layers)
+    config = image_config(layers, architecture)
     config_name = sha256(config) + ".json"
     names = [sha256(x) + "/layer.tar" for x in layers]
     manifest = json.dumps([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).encode()
@@ -101,6 +101,17 @@ def tree(directory):
     root = pathlib.Path(directory)
     return {str(x.relative_to(root)): sha256(x.read_bytes())
             for x in sorted(root.rglob("*")) if x.is_file()}
+
+
+OS_RELEASE = (b'ID="balena-os"\nVERSION="6.6.0+rev1"\nMETA_BALENA_VERSION="6.6.0"\n'
+              b'SLUG="raspberrypi4-64"\n')
+
+
+def hostapp(path, os_release=OS_RELEASE, architecture="arm64", **more):
+    """A docker archive of a host OS that has all that bundle-tool looks for. Returns its ID."""
+    files = {"etc/os-release": os_release, "boot/init": noise(3, 5000),
+             "resin-boot/config.txt": b"x", "resin-boot/EFI/BOOT/grub.cfg": b"g" * 100, **more}
+    return docker_archive(path, [layer_tar(files)], "os:latest", architecture)
 
 
 COMPOSE = """

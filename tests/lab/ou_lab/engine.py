@@ -103,6 +103,7 @@ class Engine:
         self.data_root = directory / "data"
         self.socket_path = directory / "engine.sock"
         self.client = EngineClient(self.socket_path)
+        self.environment: dict[str, str] = {}  # beside that of this process
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -113,7 +114,7 @@ class Engine:
             ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
              "--data-root", str(self.data_root), "--exec-root", str(self.directory / "exec"),
              "-p", str(self.directory / "engine.pid"), "-H", f"unix://{self.socket_path}"],
-            stdout=log, stderr=log, start_new_session=True)
+            stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
         wait_until("the engine to answer", self.answers)
 
     def answers(self) -> bool:
@@ -140,11 +141,11 @@ class Engine:
                 pass
             left.unlink()
 
-    def stop(self) -> None:
+    def stop(self, keep_containers: bool = False) -> None:
         if self._process is None:
             return
         try:
-            for container in self.client.containers():
+            for container in [] if keep_containers else self.client.containers():
                 self.client.call("DELETE", f"/containers/{container['Id']}?force=1&v=0")
         except (OSError, EngineError):
             pass  # it is going anyway

@@ -70,11 +70,15 @@ def _finish(tar: tarfile.TarFile, out: io.BytesIO) -> bytes:
 
 def write_image(path: Path, layers: list[bytes], script: str, healthcheck: list[str] | None = None) -> Path:
     """Writes a docker-archive with one image that runs `script` with busybox's shell."""
-    layers = [*layers, file_layer({"app.sh": script.encode()})]
     config: dict = {"Cmd": ["/bin/sh", "/app.sh"], "Env": ["PATH=/bin"]}
     if healthcheck:
         config["Healthcheck"] = {"Test": ["CMD", *healthcheck], "Interval": 1_000_000_000, "Timeout": 2_000_000_000,
                                  "Retries": 2}
+    return write_archive(path, [*layers, file_layer({"app.sh": script.encode()})], config)
+
+
+def write_archive(path: Path, layers: list[bytes], config: dict) -> Path:
+    """Writes a docker-archive with one image of these layers, which are tars."""
     image = json.dumps({
         "architecture": "amd64", "os": "linux", "created": "2020-09-13T12:26:40Z", "config": config,
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]},

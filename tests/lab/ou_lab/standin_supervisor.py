@@ -1,6 +1,7 @@
 """STAND-IN for balena's supervisor. Behaves as shared/reference/engine-and-supervisor.md says, and no more:
 target from its database at start, image lookup and tagging, the order of an update, update locks, the clean-up
-of images, the API with its half-truths. Containers run with networking off."""
+of images, the API with its half-truths. Containers run with networking off; with --host, on a machine of their own, with the
+options of their compose file and what balena's feature labels give (balenaos.md section 10)."""
 from __future__ import annotations
 
 import argparse
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ou_lab.engine import EngineClient, EngineError  # noqa: E402
 
 SUPERVISOR_UID = 65534
-VERSION = "17.6.23"
+VERSION = os.environ.get("SUPERVISOR_VERSION", "17.6.23")
 APPLIED_LIE_SECONDS = 0.6  # the status says `applied` with the old release for a moment after a start
 
 
@@ -209,12 +210,34 @@ class StandInSupervisor:
             "HostConfig": {"NetworkMode": "none", "Binds": binds,
                            "RestartPolicy": {"Name": composition.get("restart", "always")}},
         }
+        if self.options.host:
+            self.add_host_features(app, service, composition, body)
         if "command" in composition:
             command = composition["command"]
             body["Cmd"] = command if isinstance(command, list) else ["/bin/sh", "-c", command]
         created = self.engine.call("POST", f"/containers/create?name={name}", body)
         if service.get("running", True):
             self.engine.call("POST", f"/containers/{created['Id']}/start")
+
+    def add_host_features(self, app: dict, service: dict, composition: dict, body: dict) -> None:
+        name, labels, host = service["serviceName"], service["labels"], body["HostConfig"]
+        locks = Path(self.options.locks) / str(app["appId"]) / name
+        locks.mkdir(parents=True, exist_ok=True)
+        host["Binds"].append(f"{locks}:/tmp/balena")
+        host["Privileged"] = bool(composition.get("privileged"))
+        host["PidMode"] = composition.get("pid", "")
+        if composition.get("network_mode") == "host":
+            host["NetworkMode"] = "host"
+        environment = {"BALENA_APP_ID": app["appId"], "BALENA_SERVICE_NAME": name}
+        if labels.get("io.balena.features.dbus"):
+            host["Binds"].append("/run/dbus:/host/run/dbus")
+        if labels.get("io.balena.features.balena-socket"):
+            host["Binds"].append(f"{self.options.engine}:/host/run/balena-engine.sock")
+            environment["DOCKER_HOST"] = "unix:///host/run/balena-engine.sock"
+        if labels.get("io.balena.features.supervisor-api"):
+            environment["BALENA_SUPERVISOR_ADDRESS"] = f"http://127.0.0.1:{self.options.port}"
+            environment["BALENA_SUPERVISOR_API_KEY"] = self.api_key
+        body["Env"] += [f"{key}={value}" for key, value in environment.items()]
 
     def destroy(self, app: dict) -> None:
         for container in self.containers(app):
@@ -271,6 +294,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--locks", required=True)
     parser.add_argument("--config-json", required=True)
+    parser.add_argument("--host", action="store_true", help="containers get the host's features that they ask for")
     supervisor = StandInSupervisor(parser.parse_args())
     supervisor.serve()
     supervisor.run()

@@ -48,6 +48,10 @@ const Variables kEveryOption{{"HOST_ROOT", "/host"},
                              {"LOOP_FILES", "/loops"},
                              {"FILESYSTEMS", "ext4"},
                              {"RESULTS", "false"},
+                             {"STAGE", "true"},
+                             {"WINDOW", "02:00-04:00,22:30-01:00"},
+                             {"OS_SECONDS", "60"},
+                             {"REBOOT_SECONDS", "61"},
                              {"WAIT_FOR_MEDIUM_SECONDS", "1"},
                              {"WAIT_FOR_LOCKS_SECONDS", "2"},
                              {"STALL_SECONDS", "3"},
@@ -78,6 +82,10 @@ void check_every_option(const Config& config) {
   CHECK(config.media_kinds == std::vector<std::string>{"loop", "usb"});
   CHECK(config.file_systems == std::vector<std::string>{"ext4"});
   CHECK_FALSE(config.write_results);
+  CHECK(config.stage == true);
+  REQUIRE(config.windows.size() == 2);
+  CHECK(config.windows[1].begin == 22 * 60 + 30);
+  CHECK(config.windows[1].end == 60);
   CHECK(config.wait_for_medium == 1s);
   CHECK(config.wait_for_locks == 2s);
   CHECK(config.stall_timeout == 3s);
@@ -113,6 +121,14 @@ TEST_CASE("config: the options that are documented are those that there are") {
     CHECK(load_config(std::nullopt, {{kPrefix + name, value}}));
   }
   CHECK(documented_options() == known);
+}
+
+TEST_CASE("config: without options nothing is copied first, and it is always time") {
+  CHECK_FALSE(config_of({}).stage.has_value());
+  CHECK(config_of({}).windows.empty());
+  CHECK(config_of({{"OFFLINE_UPDATER_STAGE", "false"}}).stage == false);
+  CHECK_THAT(refusal_of({{"OFFLINE_UPDATER_WINDOW", "02:00"}}), Catch::Contains("HH:MM-HH:MM"));
+  CHECK_THAT(refusal_of({{"OFFLINE_UPDATER_STAGE", "yes"}}), Catch::Contains("STAGE"));
 }
 
 TEST_CASE("config: a variable of the environment wins over the file") {

@@ -1,8 +1,10 @@
 #include "update_worker.hpp"
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <future>
 
+#include "staged_updates.hpp"
 #include "support/update_bench.hpp"
 
 namespace {
@@ -72,4 +74,33 @@ TEST_CASE("update worker: an update that cannot be brought to its end yet is tri
   REQUIRE(last);
   REQUIRE(*last);
   CHECK_THAT(**last, Catch::Contains("reverted"));
+}
+
+TEST_CASE("update worker: a copy is installed without a medium when its window opens") {
+  const SignedBundle bundle;
+  UpdateBench bench(bundle);
+  bench.config.windows = *agent::parse_windows("02:00-04:00");
+  REQUIRE(bench.take_medium().result == agent::record::RunResult::kStaged);
+  std::promise<void> updated;
+  bench.device.faults.on_call = [&](const std::string& call) {
+    if (call == "progress.phase updated") {
+      updated.set_value();
+    }
+  };
+  auto ledger = bench.ledger();
+  std::atomic<int> looks = 0;
+  agent::Device world{bench.config, bench.device.engine, bench.device.supervisor.database,
+                      bench.device.supervisor, bench.device.supervisor, bench.journal, ledger,
+                      bench.device.progress, bench.device.waiter,
+                      // One second too early, until it was looked at a few times.
+                      [&looks] { return std::uint64_t{2 * 3600} - (++looks < 4 ? 1 : 0); }};
+  NoMounter mounter;
+  const agent::record::OutcomeStore outcomes(bench.config.state_dir);
+  agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
+  REQUIRE(worker.start());
+  REQUIRE(updated.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+  worker.stop();
+  CHECK(looks >= 4);
+  CHECK(bench.device.running_images().at("s0") == bundle.image(0));
+  CHECK_FALSE(agent::staging_area(bench.config).any());
 }

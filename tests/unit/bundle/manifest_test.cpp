@@ -86,7 +86,7 @@ TEST_CASE("manifest: every object is closed, a field more or less is an error") 
 
 TEST_CASE("manifest: another format version is named before anything else is looked at") {
   const support::Scratch scratch;
-  const auto parsed = bundle::parse_manifest(R"({"format":2,"whatever":true})");
+  const auto parsed = bundle::parse_manifest(R"({"format":3,"whatever":true})");
   REQUIRE_FALSE(parsed);
   CHECK(parsed.error().code() == ErrorCode::kManifestVersion);
 }
@@ -239,5 +239,8 @@ TEST_CASE("manifest: the limits in docs/bundle-format.md are those of limits.hpp
   row("kMaxChunkBytes", bundle::kMaxChunkBytes);
   row("kDefaultChunkBytes", bundle::kDefaultChunkBytes);
   row("kMaxDirectoryEntries", bundle::kMaxDirectoryEntries);
+  row("kMaxBootFiles", bundle::kMaxBootFiles);
+  row("kMaxConnections", bundle::kMaxConnections);
+  row("kMaxConnectionBytes", bundle::kMaxConnectionBytes);
   row("kMaxConfirmSeconds", bundle::kMaxConfirmSeconds);
 }

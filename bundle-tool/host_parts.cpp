@@ -1,0 +1,219 @@
+#include "host_parts.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "base/files.hpp"
+#include "base/json.hpp"
+#include "base/printable.hpp"
+#include "bundle/limits.hpp"
+#include "names.hpp"
+#include "oci/hostapp_image.hpp"
+
+namespace tool {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::Json;
+using base::printable;
+using base::Result;
+using base::Status;
+namespace fs = std::filesystem;
+
+Error usage(const std::string& what) {
+  return {ErrorCode::kUsage, what};
+}
+
+std::string allowed_keys() {
+  std::string keys;
+  for (const std::string_view key : bundle::patchable_config_keys()) {
+    keys += (keys.empty() ? "" : ", ") + std::string(key);
+  }
+  return keys;
+}
+
+Result<std::string> read_patch(const fs::path& path) {
+  OU_TRY(const base::Bytes bytes, base::read_file(path, bundle::kMaxDocumentBytes));
+  auto parsed = base::parse_json(
+      base::as_text(bytes),
+      {.max_bytes = bundle::kMaxDocumentBytes, .max_depth = bundle::kMaxManifestDepth - 4});
+  if (!parsed) {
+    return std::move(parsed).error().as(ErrorCode::kUsage);
+  }
+  const Json& patch = *parsed;
+  if (!patch.is_object() || patch.empty()) {
+    return usage("--config-patch takes a JSON object with at least one key");
+  }
+  for (const auto& [key, value] : patch.items()) {
+    if (!bundle::is_patchable_config_key(key)) {
+      return usage("a bundle may not set " + printable(key, 64) +
+                   " of config.json, for identity and endpoints belong to the device; it may set " +
+                   allowed_keys());
+    }
+  }
+  return base::to_canonical(patch);
+}
+
+bool has_section(std::string_view text, std::string_view section) {
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const std::size_t end = line.find_last_not_of(" \t\r");
+    if (end != std::string_view::npos && line.substr(0, end + 1) == section) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// \source nm-settings-keyfile(5)
+Result<std::string> read_connection(const fs::path& path) {
+  OU_TRY(const base::Bytes bytes, base::read_file(path, bundle::kMaxConnectionBytes));
+  const std::string text(base::as_text(bytes));
+  // It travels in JSON, which has no other text than UTF-8.
+  if (text.find('\0') != std::string::npos ||
+      Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)) != Json(text)) {
+    return usage("is no text in UTF-8");
+  }
+  if (!has_section(text, "[connection]")) {
+    return usage("is no NetworkManager keyfile: it has no [connection] section");
+  }
+  return text;
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text) {
+    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return text;
+}
+
+Result<std::map<std::string, std::string>> read_connections(const std::vector<fs::path>& paths) {
+  if (paths.size() > bundle::kMaxConnections) {
+    return usage("a bundle holds at most " + std::to_string(bundle::kMaxConnections) +
+                 " connection files");
+  }
+  std::map<std::string, std::string> connections;
+  std::set<std::string> names;  // the boot partition is FAT: letters' case makes no other file
+  for (const fs::path& path : paths) {
+    const std::string name = path.filename().string();
+    if (!is_connection_name(name)) {
+      return usage("the name \"" + printable(name, 64) +
+                   "\" of a connection file does not do: 1 to 100 letters, digits, '.', '_', '-', "
+                   "a letter or digit first");
+    }
+    if (!names.insert(lower_case(name)).second) {
+      return usage("--system-connection names two files " + printable(name, 64));
+    }
+    OU_TRY(std::string content, read_connection(path).within(path.string()));
+    connections.emplace(name, std::move(content));
+  }
+  return connections;
+}
+
+}  // namespace
+
+Status check_host_options(const HostOptions& options) {
+  if (options.supervisor_image.empty()) {
+    if (!options.supervisor_name.empty() || !options.supervisor_version.empty()) {
+      return usage("--supervisor-name and --supervisor-version go with --supervisor-image");
+    }
+    return base::ok();
+  }
+  if (options.supervisor_name.empty() || options.supervisor_version.empty()) {
+    return usage(
+        "--supervisor-image needs --supervisor-name REGISTRY/PATH, under which the host OS looks "
+        "for it, and --supervisor-version: an image does not say either");
+  }
+  if (!is_repository_name(options.supervisor_name)) {
+    return usage("--supervisor-name takes REGISTRY/PATH without tag and digest, not \"" +
+                 printable(options.supervisor_name) + "\"");
+  }
+  if (!is_version(options.supervisor_version)) {
+    return usage("--supervisor-version takes a version such as 17.0.1, not \"" +
+                 printable(options.supervisor_version) + "\"");
+  }
+  return base::ok();
+}
+
+Result<bundle::ConfigChange> read_config_change(const HostOptions& options) {
+  bundle::ConfigChange config;
+  if (!options.config_patch.empty()) {
+    OU_TRY(config.patch_json,
+           read_patch(options.config_patch).within(options.config_patch.string()));
+  }
+  OU_TRY(config.connections, read_connections(options.connections));
+  return config;
+}
+
+Result<bundle::HostOs> pack_host_os(const std::string& source, ImagePacker& packer,
+                                    bundle::Targets& targets, Console& console) {
+  console.phase("opening " + source, 0);
+  auto opened = packer.open(source);
+  if (!opened) {
+    Error error = std::move(opened).error();
+    if (error.code() != ErrorCode::kImageInvalid) {
+      return error;
+    }
+    return std::move(error)
+        .as(ErrorCode::kOsImageInvalid)
+        .within(
+            "this is no image of a container engine (a disk image, as the dashboard gives, is "
+            "none)");
+  }
+  console.phase("looking into the host OS", 0);
+  OU_TRY(oci::HostappImage hostapp, oci::read_hostapp_image(**opened, console).within(source));
+  if (!is_version(hostapp.version) || !is_version(hostapp.meta_version) ||
+      !is_device_type(hostapp.device_type)) {
+    return Error(ErrorCode::kOsImageInvalid,
+                 source + ": os-release has the version \"" + printable(hostapp.version, 64) +
+                     "\" (meta-balena \"" + printable(hostapp.meta_version, 64) +
+                     "\") and the device type \"" + printable(hostapp.device_type, 64) +
+                     "\", which balenaOS would not have");
+  }
+  if (targets.device_types.empty()) {
+    targets.device_types = {hostapp.device_type};
+  } else if (targets.device_types != std::vector{hostapp.device_type}) {
+    return Error(ErrorCode::kWrongDeviceType,
+                 "the host OS is for " + hostapp.device_type +
+                     " and nothing else: --device-type must be that, or be left out");
+  }
+  OU_TRY(const PackedImage packed, packer.pack("host OS", source, **opened, console));
+  return bundle::HostOs{packed.image.id,
+                        std::move(hostapp.version),
+                        std::move(hostapp.meta_version),
+                        std::move(hostapp.device_type),
+                        std::move(hostapp.boot_files),
+                        hostapp.boot_volume_bytes,
+                        hostapp.signed_for_secure_boot};
+}
+
+Result<bundle::SupervisorImage> pack_supervisor(const HostOptions& options, ImagePacker& packer,
+                                                Console& console) {
+  OU_TRY(const PackedImage packed,
+         packer.pack("supervisor", options.supervisor_image, console).within("supervisor"));
+  return bundle::SupervisorImage{packed.image.id, options.supervisor_name,
+                                 options.supervisor_version};
+}
+
+Status check_architectures(const bundle::HostOs& os, const bundle::Manifest& manifest) {
+  const bundle::Image* host = manifest.find_image(os.image);
+  for (const bundle::Image& image : manifest.images) {
+    if (host != nullptr && image.architecture != host->architecture) {
+      std::string what = "the image " + image.id.text();
+      for (const bundle::Service& service : manifest.release.services) {
+        what = service.image == image.id ? "the image of service " + service.name : what;
+      }
+      if (manifest.supervisor && manifest.supervisor->image == image.id) {
+        what = "the supervisor";
+      }
+      return Error(ErrorCode::kArchitecture, what + " is for " + printable(image.architecture, 64) +
+                                                 ", and the host OS is for " +
+                                                 printable(host->architecture, 64));
+    }
+  }
+  return base::ok();
+}
+
+}  // namespace tool

@@ -1,0 +1,53 @@
+"""Fixtures for tests on the virtual device; the first one that runs builds it, which takes some minutes."""
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from ou_device import parts  # noqa: E402
+from ou_device.device import Device  # noqa: E402
+from ou_device.fleet import Fleet  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cuts", type=int, default=50, help="how many times the power is cut at random (default 50)")
+    parser.addoption("--seed", type=int, default=None, help="where the random moments begin; printed by each run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # CTest ends a test that takes too long with SIGTERM: leave no machine behind.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = (yield).get_result()
+    device = item.funcargs.get("device") if hasattr(item, "funcargs") else None
+    if report.when == "call" and report.failed and device is not None and device.machine._process is not None:
+        print(device.report())
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    return Fleet()
+
+
+@pytest.fixture
+def workdir() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(dir=parts.CACHE, prefix="run-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def device(workdir: Path, fleet: Fleet) -> Iterator[Device]:
+    machine = Device.resumed(workdir / "device", fleet)
+    yield machine
+    machine.machine.stop()

@@ -1,0 +1,239 @@
+"""One virtual device under QEMU: power, serial console, a stick in its USB port, and commands inside."""
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from ou_lab.engine import wait_until
+
+FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+FIRMWARE_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+MEMORY_MIB = 1536
+
+
+class MachineError(Exception):
+    pass
+
+
+class JsonSocket:
+    """Lines of JSON over a Unix socket."""
+
+    def __init__(self, path: Path, seconds: float = 30):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        wait_until(f"{path.name}", lambda: self._connect(path), seconds)
+        self.buffer = b""
+
+    def _connect(self, path: Path) -> bool:
+        try:
+            self.socket.connect(str(path))
+            return True
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+
+    def send(self, value: dict) -> None:
+        self.socket.sendall(json.dumps(value).encode() + b"\n")
+
+    def receive(self, seconds: float) -> dict:
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self.buffer:
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            data = self.socket.recv(65536)
+            if not data:
+                raise ConnectionError("the other side is gone")
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        try:
+            return json.loads(line)
+        except ValueError:
+            return {}
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Machine:
+    """`disk` is changed. With `lossy`, a power cut also loses what the guest has not flushed: the disk is behind
+    nbdkit's write-back cache, which dies with the power."""
+
+    def __init__(self, directory: Path, disk: Path, lossy: bool = False) -> None:
+        self.directory, self.disk, self.lossy = directory, disk, lossy
+        directory.mkdir(parents=True, exist_ok=True)
+        self.sockets = Path(tempfile.mkdtemp(prefix="ou-machine-"))  # their paths have to be short
+        self.console = directory / "console.log"
+        self.variables = directory / "variables.fd"
+        if not self.variables.exists():
+            shutil.copy2(FIRMWARE_VARIABLES, self.variables)
+        self._process: subprocess.Popen | None = None
+        self._nbd: subprocess.Popen | None = None
+        self._qmp: JsonSocket | None = None
+        self._channel: JsonSocket | None = None
+        self._request = 0
+        self.sticks: dict[str, Path] = {}
+
+    # Power
+
+    def start(self, incoming: Path | None = None) -> None:
+        self.sockets.mkdir(exist_ok=True)
+        for name in ("qmp.sock", "channel.sock", "disk.sock"):
+            (self.sockets / name).unlink(missing_ok=True)
+        drive = f"driver=raw,node-name=system,file.driver=file,file.filename={self.disk}"
+        if self.lossy:
+            self._nbd = subprocess.Popen(
+                ["nbdkit", "--foreground", "--exit-with-parent", "-U", str(self.sockets / "disk.sock"), "--filter=cache", "file",
+                 str(self.disk), "cache=writeback"], stdout=open(self.directory / "nbdkit.log", "ab"), stderr=subprocess.STDOUT)
+            wait_until("nbdkit", (self.sockets / "disk.sock").exists)
+            drive = f"driver=raw,node-name=system,file.driver=nbd,file.server.type=unix,file.server.path={self.sockets}/disk.sock"
+        command = [
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+            "-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-vga", "none", "-net", "none",
+            "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}",
+            "-drive", f"if=pflash,unit=1,format=raw,file={self.variables}",
+            "-blockdev", drive, "-device", "virtio-blk-pci,drive=system,bootindex=0,write-cache=on",
+            "-device", "qemu-xhci,id=usb",
+            "-device", "virtio-serial-pci", "-chardev", f"socket,id=channel,path={self.sockets}/channel.sock,server=on,wait=off",
+            "-device", "virtserialport,chardev=channel,name=ou.test",
+            "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
+            "-qmp", f"unix:{self.sockets}/qmp.sock,server=on,wait=off"]
+        if incoming:
+            command += ["-incoming", f"exec:cat {incoming}"]
+        self._process = subprocess.Popen(command, stdout=open(self.directory / "qemu.log", "ab"), stderr=subprocess.STDOUT,
+                                         start_new_session=True)
+        self._qmp = JsonSocket(self.sockets / "qmp.sock")
+        self._qmp.receive(30)
+        self.qmp("qmp_capabilities")
+        self._channel = JsonSocket(self.sockets / "channel.sock")
+
+    def cut_power(self) -> None:
+        """SIGKILL to the machine, and to the cache of its disk."""
+        for process in (self._nbd, self._process):
+            if process:
+                process.kill()
+        for process in (self._nbd, self._process):
+            if process:
+                process.wait()
+        self._close()
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._nbd:
+            self._nbd.terminate()
+            self._nbd.wait()
+        self._close()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+    def _close(self) -> None:
+        for connection in (self._qmp, self._channel):
+            if connection:
+                connection.close()
+        self._process = self._nbd = self._qmp = self._channel = None
+        self.sticks.clear()
+
+    def __enter__(self) -> "Machine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def save_state(self, target: Path) -> None:
+        """Writes memory and devices to a file and ends the machine: the disk as it is then belongs to the state."""
+        self.qmp("stop")
+        self.qmp("migrate", uri=f"exec:cat > {target}")
+        wait_until("the state to be written", lambda: self.qmp("query-migrate").get("status") == "completed", 300, 0.2)
+        self.stop()
+
+    def resume(self) -> None:
+        """After start(incoming): as soon as the memory is there, it goes on."""
+        self.wait_for("the memory to be read", lambda: self.qmp("query-status").get("status") == "paused", 120, 0.1)
+        self.qmp("cont")
+
+    # QMP
+
+    def qmp(self, execute: str, **arguments: object) -> dict:
+        assert self._qmp is not None
+        self._qmp.send({"execute": execute, "arguments": arguments})
+        while True:
+            reply = self._qmp.receive(60)
+            if "error" in reply:
+                raise MachineError(f"{execute}: {reply['error']['desc']}")
+            if "return" in reply:
+                return reply["return"] if isinstance(reply["return"], dict) else {"value": reply["return"]}
+
+    def plug(self, image: Path, name: str = "stick") -> None:
+        self.qmp("blockdev-add", **{"driver": "raw", "node-name": name, "file": {"driver": "file", "filename": str(image)}})
+        self.qmp("device_add", driver="usb-storage", id=f"{name}-device", drive=name, bus="usb.0", removable=True)
+        self.sticks[name] = image
+
+    def pull(self, name: str = "stick") -> None:
+        self.qmp("device_del", id=f"{name}-device")
+
+        def released() -> bool:
+            try:
+                self.qmp("blockdev-del", **{"node-name": name})
+                return True
+            except MachineError:
+                return False
+        wait_until(f"{name} to be released", released, 30, 0.1)
+        del self.sticks[name]
+
+    # Inside
+
+    def run(self, command: str, seconds: float = 60) -> str:
+        """The output of a shell command in the machine; fails when the command does."""
+        code, out, err = self.try_run(command, seconds)
+        if code != 0:
+            raise MachineError(f"{command}: exit {code}: {out[-1000:]}{err[-1000:]}\n{self.tail()}")
+        return out
+
+    def try_run(self, command: str, seconds: float = 60) -> tuple[int, str, str]:
+        assert self._channel is not None
+        self._request += 1
+        self._channel.send({"id": self._request, "command": command, "timeout": seconds})
+        while True:
+            answer = self._channel.receive(seconds + 15)
+            if answer.get("id") == self._request:
+                return answer["code"], answer["out"], answer["err"]
+
+    def answers(self) -> bool:
+        """Whether the machine is up so far that it runs commands."""
+        if self._process is None or self._process.poll() is not None:
+            raise MachineError(f"QEMU ended: {(self.directory / 'qemu.log').read_text()[-1000:]}")
+        try:
+            return self.try_run("true", 3)[0] == 0
+        except (TimeoutError, OSError):
+            return False
+
+    def wait_until_up(self, seconds: float = 300) -> None:
+        self.wait_for("the machine to answer", self.answers, seconds)
+
+    def wait_for(self, what: str, condition, seconds: float = 300, poll: float = 0.5):
+        try:
+            return wait_until(what, condition, seconds, poll)
+        except TimeoutError as error:
+            raise MachineError(f"{error}\n{self.tail()}") from error
+
+    def read(self, path: str) -> str:
+        return self.run(f"cat '{path}'")
+
+    def boot_id(self) -> str:
+        return self.read("/proc/sys/kernel/random/boot_id").strip()
+
+    def os_version(self) -> str:
+        return self.run(". /etc/os-release; echo $VERSION").strip()
+
+    def tail(self) -> str:
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        return f"--- console\n{text[-3000:]}"
+
+
