@@ -1,9 +1,5 @@
 #include "commands.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-
-#include <cerrno>
 #include <iostream>
 
 #include "base/files.hpp"
@@ -209,22 +205,6 @@ void print_error(const base::Error& error, bool json) {
     std::cerr << "error " << static_cast<int>(error.code()) << " (" << base::name_of(error.code())
               << "): " << error.message() << "\n";
   }
-}
-
-base::Result<base::UniqueFd> lock_device(const std::filesystem::path& state_dir) {
-  std::error_code failed;
-  std::filesystem::create_directories(state_dir, failed);
-  if (failed) {
-    return Error(ErrorCode::kJournal, "create " + state_dir.string() + ": " + failed.message());
-  }
-  OU_TRY(auto fd, base::open_file(state_dir / "lock", O_RDWR | O_CREAT));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return errno == EWOULDBLOCK ? Error(ErrorCode::kUpdateInProgress,
-                                        "another offline-updater-agent is at work on this device; "
-                                        "`offline-updater-agent status` says what it does")
-                                : Error::from_errno(errno, "lock " + state_dir.string());
-  }
-  return fd;
 }
 
 Exit install_command(Device& device, const record::OutcomeStore& outcomes,

@@ -6,7 +6,6 @@
 #include <stop_token>
 
 #include "base/result.hpp"
-#include "base/unique_fd.hpp"
 #include "config.hpp"
 #include "install/supervisor.hpp"
 #include "record/outcome.hpp"
@@ -40,10 +39,6 @@ Exit install_command(Device& device, const record::OutcomeStore& outcomes,
 
 /// Prints what is going on, what runs and what happened last.
 Exit status_command(const Config& config, install::SupervisorDatabase& database, bool json);
-
-/// Only one process at a time may update; the lock ends with the process.
-/// \error ErrorCode::kUpdateInProgress when another one has it
-base::Result<base::UniqueFd> lock_device(const std::filesystem::path& state_dir);
 
 /// Prints an error as every command does: one line, or {"error": {...}}.
 void print_error(const base::Error& error, bool json);

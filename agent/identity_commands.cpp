@@ -9,8 +9,10 @@
 #include "base/printable.hpp"
 #include "base/rooted_files.hpp"
 #include "bundle/sealed_identity.hpp"
+#include "device_lock.hpp"
 #include "record/identity.hpp"
 #include "record/identity_backup.hpp"
+#include "record/journal.hpp"
 #include "update_steps.hpp"
 
 namespace agent {
@@ -140,6 +142,23 @@ Result<Names> restore(const Config& config, const IdentityOptions& options) {
   return record::restore_identity(places);
 }
 
+Result<Names> restore_between_updates(const Config& config, const IdentityOptions& options,
+                                      const WhileSupervisorStopped& while_stopped) {
+  OU_TRY(const auto lock, try_lock_update(config.state_dir));
+  OU_TRY(const auto open_update, record::Journal(config.state_dir).load());
+  if (open_update) {
+    return Error(ErrorCode::kUpdateInProgress,
+                 "an update has begun and not come to its end: plug its medium in again, or wait "
+                 "until `offline-updater-agent status` says that it has ended");
+  }
+  Names changed;
+  OU_CHECK(while_stopped([&]() -> base::Status {
+    OU_TRY(changed, restore(config, options));
+    return base::ok();
+  }));
+  return changed;
+}
+
 }  // namespace
 
 Exit identity_show_command(const Config& config, bool json) {
@@ -192,14 +211,11 @@ Exit identity_export_command(const Config& config, const IdentityOptions& option
 
 Exit identity_restore_command(const Config& config, const IdentityOptions& options,
                               const WhileSupervisorStopped& while_stopped) {
-  Names changed;
-  const auto done = while_stopped([&]() -> base::Status {
-    OU_TRY(changed, restore(config, options));
-    return base::ok();
-  });
-  if (!done) {
-    return fail(done.error(), options.json);
+  const auto restored = restore_between_updates(config, options, while_stopped);
+  if (!restored) {
+    return fail(restored.error(), options.json);
   }
+  const Names& changed = *restored;
   if (options.json) {
     std::cout << Json{{"changed", changed}}.dump(2) << "\n";
     return Exit::kDone;

@@ -33,6 +33,7 @@ Exit identity_export_command(const Config& config, const IdentityOptions& option
 /// Gives config.json its identity again and prints what was changed. Without `config_json` from the
 /// backups of this device. With it from that file, which has to be of the uuid that the device or
 /// its backup has, unless `new_device` is given; the backups are then made anew.
+/// Refused while an update is under way; beside a daemon that waits for media it may run.
 Exit identity_restore_command(const Config& config, const IdentityOptions& options,
                               const WhileSupervisorStopped& while_stopped);
 

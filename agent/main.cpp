@@ -11,6 +11,7 @@
 #include "commands.hpp"
 #include "config.hpp"
 #include "daemon.hpp"
+#include "device_lock.hpp"
 #include "identity_arguments.hpp"
 #include "intake/verified_bundle.hpp"
 #include "platform/docker_engine.hpp"
@@ -183,13 +184,19 @@ Exit run_command(const Config& config) {
 }
 
 Exit install(const Config& config, const InstallOptions& options) {
-  std::optional<base::UniqueFd> lock;
+  base::UniqueFd device_lock;
+  base::UniqueFd update_lock;
   if (!options.dry_run) {
-    auto taken = lock_device(config.state_dir);
-    if (!taken) {
-      return fail(taken.error(), options.json, Exit::kFailed);
+    auto device = lock_device(config.state_dir);
+    if (!device) {
+      return fail(device.error(), options.json, Exit::kFailed);
     }
-    lock = *std::move(taken);
+    device_lock = *std::move(device);
+    auto update = lock_update(config.state_dir);
+    if (!update) {
+      return fail(update.error(), options.json, Exit::kFailed);
+    }
+    update_lock = *std::move(update);
   }
   const StopOnSignal stop;
   auto ledger = record::Ledger::open(config.state_dir);
@@ -209,9 +216,7 @@ Exit identity(const Config& config, const ChosenIdentityCommand& chosen) {
   if (chosen.name == Name::kExport) {
     return identity_export_command(config, chosen.options);
   }
-  const auto lock = lock_device(config.state_dir);
-  auto ledger =
-      lock ? record::Ledger::open(config.state_dir) : base::Result<record::Ledger>(lock.error());
+  auto ledger = record::Ledger::open(config.state_dir);
   if (!ledger) {
     return fail(ledger.error(), chosen.options.json, Exit::kFailed);
   }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/log.hpp"
+#include "device_lock.hpp"
 #include "media_queue.hpp"
 #include "outcome_reporter.hpp"
 #include "staged_updates.hpp"
@@ -87,6 +88,17 @@ class UpdateWorker::State {
   }
 
  private:
+  /// Nobody changes the identity by hand while an update reads or writes it.
+  base::UniqueFd begin_update() {
+    auto lock = lock_update(device_.config.state_dir);
+    if (!lock) {
+      base::log::warning("the update is not guarded against `identity restore`: " +
+                         lock.error().message());
+      return {};
+    }
+    return *std::move(lock);
+  }
+
   void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       if (entry && !needs_medium(device_, *entry)) {
@@ -149,7 +161,9 @@ class UpdateWorker::State {
 
   /// Goes on without a medium, from the copy on the device.
   void take_copy(const std::stop_token& stop) {
+    auto update = begin_update();
     const auto outcome = install_copy(device_, trust_, {.obey_window = true}, stop);
+    update.reset();
     if (!outcome) {
       return;
     }
@@ -168,7 +182,9 @@ class UpdateWorker::State {
   std::optional<record::JournalEntry> finish(record::JournalEntry entry,
                                              const std::stop_token& stop) {
     base::log::info("going on with the update to " + entry.to_commit);
+    auto update = begin_update();
     const auto outcome = finish_update(device_, entry, stop);
+    update.reset();
     const bool done = outcome.result != RunResult::kInterrupted;
     if (done || !is_repeated(outcome)) {  // many attempts are one entry in the device's memory
       report(outcome, {});
@@ -203,6 +219,7 @@ class UpdateWorker::State {
       active_disk_gone_ = false;
       result_volumes_ = volumes;
     }
+    auto update = begin_update();
     const auto outcome = update_from(
         device_, std::move(content), {.obey_window = true},
         [this](const oci::Digest& bundle, std::shared_ptr<intake::MediumChunks> chunks) {
@@ -214,6 +231,7 @@ class UpdateWorker::State {
           }
         },
         stop);
+    update.reset();
     mounted->clear();
     const auto results = end_of_update();
     const bool told = reporter_.tell_late(outcome, results);

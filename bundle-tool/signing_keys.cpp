@@ -51,11 +51,13 @@ Result<std::string> ask(const std::string& prompt) {
                              "--password-file FILE or set ") +
                      kPasswordVariable);
   }
-  OU_CHECK(base::write_all(terminal.get(), base::as_bytes(prompt)));
   std::string line(kMaxPasswordBytes, '\0');
   ssize_t length = 0;
   {
+    // Silent before the prompt is shown: what is typed as soon as it appears is neither shown nor
+    // lost.
     const SilentTerminal silent(terminal.get());
+    OU_CHECK(base::write_all(terminal.get(), base::as_bytes(prompt)));
     length = ::read(terminal.get(), line.data(), line.size());
   }
   OU_CHECK(base::write_all(terminal.get(), base::as_bytes("\n")));

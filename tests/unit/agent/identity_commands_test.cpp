@@ -7,7 +7,9 @@
 
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "device_lock.hpp"
 #include "record/identity_backup.hpp"
+#include "record/journal.hpp"
 #include "support/scratch.hpp"
 #include "update_steps.hpp"
 
@@ -112,4 +114,24 @@ TEST_CASE("identity restore: without a backup nothing is changed") {
   bench.now("{");
   CHECK(bench.restore({.json = true}).first == Exit::kFailed);
   CHECK(bench.now().is_discarded());
+}
+
+TEST_CASE("identity restore: not while an update is under way") {
+  Bench bench;
+  bench.now("{}");
+  {
+    const auto update = lock_update(bench.config.state_dir);
+    REQUIRE(update);
+    const auto [exit, text] = bench.restore({.json = true});
+    CHECK(exit == Exit::kFailed);
+    CHECK(Json::parse(text)["error"]["code"] == 312);
+  }
+  const record::Journal journal(bench.config.state_dir);
+  REQUIRE(journal.write({.phase = record::Phase::kConfirmingOs}));
+  CHECK(bench.restore({.json = true}).first == Exit::kFailed);
+  CHECK(bench.stops == 0);
+  CHECK(bench.now() == Json::object());
+  REQUIRE(journal.clear());
+  CHECK(bench.restore({}).first == Exit::kDone);
+  CHECK(bench.now()["uuid"] == "aa11");
 }
