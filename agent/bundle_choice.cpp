@@ -22,6 +22,11 @@ base::Result<plan::InstallPlan> consider(const intake::VerifiedBundle& bundle,
 
 }  // namespace
 
+bool bring_os(const std::vector<intake::VerifiedBundle>& bundles) {
+  return std::any_of(bundles.begin(), bundles.end(),
+                     [](const auto& bundle) { return bundle.manifest().os.has_value(); });
+}
+
 BundleChoice choose_bundle(const std::vector<intake::VerifiedBundle>& bundles,
                            std::vector<record::OtherBundle> refused, const plan::DeviceFacts& facts,
                            const record::Ledger& ledger) {

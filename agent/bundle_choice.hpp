@@ -13,6 +13,9 @@
 
 namespace agent {
 
+/// Whether any of the bundles has a host OS.
+bool bring_os(const std::vector<intake::VerifiedBundle>& bundles);
+
 struct BundleChoice {
   std::optional<std::size_t> chosen;        // index into the bundles given
   std::optional<plan::InstallPlan> plan;    // of the chosen one

@@ -6,6 +6,7 @@
 #include "base/json.hpp"
 #include "intake/verified_bundle.hpp"
 #include "plan/install_plan.hpp"
+#include "plan/room.hpp"
 #include "staged_updates.hpp"
 #include "status_file.hpp"
 #include "update_session.hpp"
@@ -47,20 +48,18 @@ Json plan_json(const intake::VerifiedBundle& bundle, const plan::InstallPlan& pl
 }
 
 void print_plan(const intake::VerifiedBundle& bundle, const plan::InstallPlan& plan) {
-  const auto megabytes = [](std::uint64_t bytes) { return (bytes + 999'999) / 1'000'000; };
   std::cout << "Would install " << bundle.directory_name() << " (" << bundle.manifest().name
             << ", sequence " << bundle.manifest().sequence << ")\n"
             << (plan.up_to_date ? "Already up to date: nothing to do.\n" : "") << "  from   "
             << plan.from_commit << "\n  to     " << plan.to_commit << "\n"
-            << "  reads  " << megabytes(plan.medium_bytes) << " MB from the medium\n"
-            << "  needs  " << megabytes(plan.needed_bytes) << " MB and " << plan.needed_inodes
+            << "  reads  " << plan::megabytes(plan.medium_bytes) << " from the medium\n"
+            << "  needs  " << plan::megabytes(plan.needed_bytes) << " and " << plan.needed_inodes
             << " files at the peak\n";
   for (const auto& image : plan.images) {
     std::cout << "  image  " << image.id.hex().substr(0, 12)
-              << (image.present
-                      ? "  is there already"
-                      : "  " + std::to_string(image.missing_layers) + " layers to bring, " +
-                            std::to_string(megabytes(image.transfer_bytes)) + " MB");
+              << (image.present ? "  is there already"
+                                : "  " + std::to_string(image.missing_layers) +
+                                      " layers to bring, " + plan::megabytes(image.transfer_bytes));
     for (const auto& service : image.services) {
       std::cout << "  " << service;
     }
@@ -75,8 +74,8 @@ void print_others(const std::vector<record::OtherBundle>& others) {
 }
 
 Exit dry_run(Device& device, MediumContent content, bool json) {
-  const auto survey =
-      survey_device(device.config, device.engine, device.database, device.api, device.ledger);
+  const auto survey = survey_device(device.config, device.engine, device.database, device.api,
+                                    device.ledger, bring_os(content.bundles));
   if (!survey) {
     print_error(survey.error(), json);
     return Exit::kRefused;

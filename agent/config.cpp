@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/files.hpp"
+#include "base/lines.hpp"
 #include "base/printable.hpp"
 
 namespace agent {
@@ -126,8 +127,7 @@ base::Result<Variables> read_variables(const std::filesystem::path& file) {
   Variables variables;
   std::string_view rest = base::as_text(bytes);
   for (int number = 1; !rest.empty(); ++number) {
-    auto line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    auto line = base::take_line(rest);
     if (line.ends_with('\r')) {
       line.remove_suffix(1);
     }

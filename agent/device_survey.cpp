@@ -8,6 +8,7 @@
 
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "base/lines.hpp"
 #include "install/supervisor_step.hpp"
 #include "os_survey.hpp"
 
@@ -34,18 +35,6 @@ std::optional<std::uint64_t> number_or_text(const base::Json& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   return error == std::errc() && end == text.data() + text.size() ? std::optional(number)
                                                                   : std::nullopt;
-}
-
-base::Status measure_room(const std::filesystem::path& engine_root, plan::DeviceFacts& facts) {
-  struct statvfs room {};
-  if (::statvfs(engine_root.c_str(), &room) != 0) {
-    return Error::from_errno(errno, "measure free space of " + engine_root.string())
-        .as(ErrorCode::kDeviceFacts);
-  }
-  facts.free_bytes = std::uint64_t{room.f_bavail} * room.f_frsize;
-  // A file system that makes inodes as it needs them reports none at all.
-  facts.free_inodes = room.f_files == 0 ? UINT64_MAX : room.f_favail;
-  return base::ok();
 }
 
 base::Status list_images(install::Engine& engine, plan::DeviceFacts& facts) {
@@ -87,6 +76,16 @@ std::string supervisor_version(const Config& config, install::SupervisorApi& api
 
 }  // namespace
 
+base::Result<plan::Room> free_room(const std::filesystem::path& directory) {
+  struct statvfs room {};
+  if (::statvfs(directory.c_str(), &room) != 0) {
+    return Error::from_errno(errno, "measure free space of " + directory.string())
+        .as(ErrorCode::kDeviceFacts);
+  }
+  return plan::Room{.bytes = std::uint64_t{room.f_bavail} * room.f_frsize,
+                    .inodes = room.f_files == 0 ? kUnlimitedInodes : room.f_favail};
+}
+
 base::Result<DeviceIdentity> read_identity(const std::filesystem::path& config_json) {
   const auto bytes = base::read_file(config_json, kMaxConfigJsonBytes);
   if (!bytes) {
@@ -114,8 +113,7 @@ base::Result<DeviceIdentity> read_identity(const std::filesystem::path& config_j
 std::string parse_os_version(std::string_view os_release) {
   for (const std::string_view key : {"META_BALENA_VERSION=", "VERSION_ID=", "VERSION="}) {
     for (std::string_view rest = os_release; !rest.empty();) {
-      auto line = rest.substr(0, rest.find('\n'));
-      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      auto line = base::take_line(rest);
       if (!line.starts_with(key)) {
         continue;
       }
@@ -131,7 +129,8 @@ std::string parse_os_version(std::string_view os_release) {
 
 base::Result<Survey> survey_device(const Config& config, install::Engine& engine,
                                    install::SupervisorDatabase& database,
-                                   install::SupervisorApi& api, const record::Ledger& ledger) {
+                                   install::SupervisorApi& api, const record::Ledger& ledger,
+                                   bool with_os) {
   Survey survey;
   OU_TRY(survey.identity, read_identity(config.config_json()));
   auto& facts = survey.facts;
@@ -144,10 +143,12 @@ base::Result<Survey> survey_device(const Config& config, install::Engine& engine
   // refused.
   facts.supervisor_version = supervisor_version(config, api);
   read_settings(config, facts);
-  if (auto os = survey_os(config.host_root)) {
-    facts.os = *std::move(os);
-  } else {
-    facts.os_unknown = os.error().message();
+  if (with_os) {
+    if (auto os = survey_os(config.host_root)) {
+      facts.os = *std::move(os);
+    } else {
+      facts.os_unknown = os.error().message();
+    }
   }
 
   OU_CHECK(database.check_schema());
@@ -172,10 +173,11 @@ base::Result<Survey> survey_device(const Config& config, install::Engine& engine
   facts.architecture = engine_facts.architecture;
   facts.engine_spools_pulls = engine_facts.spools_pulls;
   OU_CHECK(list_images(engine, facts));
-  OU_CHECK(measure_room(
-      config.engine_root.value_or(config.host_root /
-                                  std::filesystem::path(engine_facts.data_root).relative_path()),
-      facts));
+  OU_TRY(const auto room,
+         free_room(config.engine_root.value_or(
+             config.host_root / std::filesystem::path(engine_facts.data_root).relative_path())));
+  facts.free_bytes = room.bytes;
+  facts.free_inodes = room.inodes;
   return survey;
 }
 

@@ -10,6 +10,7 @@
 #include "install/engine.hpp"
 #include "install/supervisor.hpp"
 #include "plan/device_facts.hpp"
+#include "plan/room.hpp"
 #include "record/ledger.hpp"
 
 namespace agent {
@@ -36,9 +37,18 @@ struct Survey {
   plan::DeviceFacts facts;
 };
 
+/// For a file system that makes inodes as it needs them.
+inline constexpr std::uint64_t kUnlimitedInodes = UINT64_MAX;
+
+/// What is free for us on the file system of `directory`. \error ErrorCode::kDeviceFacts
+base::Result<plan::Room> free_room(const std::filesystem::path& directory);
+
+/// \param with_os also looks at the host OS, its slots and its boot partition: that mounts the
+///   inactive slot and reads the whole boot partition, for bundles that bring an OS
 /// \error ErrorCode::kDeviceFacts; those of the engine and of the supervisor's database
 base::Result<Survey> survey_device(const Config& config, install::Engine& engine,
                                    install::SupervisorDatabase& database,
-                                   install::SupervisorApi& api, const record::Ledger& ledger);
+                                   install::SupervisorApi& api, const record::Ledger& ledger,
+                                   bool with_os);
 
 }  // namespace agent

@@ -1,14 +1,12 @@
 #include "staged_updates.hpp"
 
-#include <sys/statvfs.h>
-
-#include <cerrno>
-
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/printable.hpp"
 #include "bundle/limits.hpp"
+#include "device_survey.hpp"
+#include "plan/room.hpp"
 
 namespace agent {
 namespace {
@@ -21,10 +19,6 @@ using record::RunResult;
 // What others write meanwhile. The plan for the installation has a reserve of its own.
 constexpr std::uint64_t kReserveBytes = std::uint64_t{32} * 1024 * 1024;
 
-std::string megabytes(std::uint64_t bytes) {
-  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
-}
-
 /// Whether an installation of this bundle was broken off and has to go on.
 bool has_begun(Device& device, const oci::Digest& bundle) {
   const auto open = device.journal.load();
@@ -35,29 +29,25 @@ bool has_begun(Device& device, const oci::Digest& bundle) {
 base::Status check_room(Device& device, const plan::InstallPlan& plan,
                         const intake::VerifiedBundle& bundle) {
   const auto area = staging_area(device.config);
-  struct statvfs room {};
-  if (::statvfs(device.config.state_dir.c_str(), &room) != 0) {
-    return Error::from_errno(errno, "measure free space of " + device.config.state_dir.string())
-        .as(ErrorCode::kDeviceFacts);
-  }
+  OU_TRY(const auto room, free_room(device.config.state_dir));
   const auto others = area.others(bundle.digest());
   const auto missing = area.missing(bundle);
-  const std::uint64_t free = std::uint64_t{room.f_bavail} * room.f_frsize + others.bytes;
+  const std::uint64_t free = room.bytes + others.bytes;
   const std::uint64_t needed = missing.bytes + kReserveBytes + plan.needed_bytes;
   if (needed > free) {
     return Error(ErrorCode::kNotEnoughSpace,
-                 megabytes(missing.bytes + kReserveBytes) + " are needed for the copy and " +
-                     megabytes(plan.needed_bytes) + " for the installation, " + megabytes(free) +
-                     " are free: free " + megabytes(needed - free) +
+                 plan::megabytes(missing.bytes + kReserveBytes) + " are needed for the copy and " +
+                     plan::megabytes(plan.needed_bytes) + " for the installation, " +
+                     plan::megabytes(free) + " are free: free " + plan::megabytes(needed - free) +
                      " on the device's data partition");
   }
   const auto needed_inodes = missing.inodes + plan.needed_inodes;
-  if (room.f_files != 0 && needed_inodes > room.f_favail + others.inodes) {
+  if (room.inodes != kUnlimitedInodes && needed_inodes > room.inodes + others.inodes) {
     return Error(ErrorCode::kNotEnoughInodes,
                  std::to_string(needed_inodes) +
                      " files are needed for the copy and the "
                      "installation, " +
-                     std::to_string(room.f_favail) +
+                     std::to_string(room.inodes) +
                      " are free: remove files on the device's data partition");
   }
   return base::ok();
@@ -87,6 +77,12 @@ base::Status copy(Device& device, const plan::InstallPlan& plan,
   OU_CHECK(check_room(device, plan, bundle));
   OU_CHECK(area.remove_others(bundle.digest()));
   return area.copy(bundle, chunks, device.progress, stop);
+}
+
+void remove_copy(const intake::StagingArea& area, const std::filesystem::path& copy) {
+  if (const auto removed = area.remove(copy); !removed) {
+    base::log::warning("the copy on the device stays: " + removed.error().message());
+  }
 }
 
 RunResult result_of(const base::Status& copied) {
@@ -204,9 +200,7 @@ std::optional<record::RunOutcome> install_copy(Device& device, const bundle::Tru
     outcome->error = std::move(*outcome->error).within("installing from the copy on the device");
   }
   if (outcome->result != RunResult::kInterrupted) {
-    if (const auto removed = area.remove(*copy); !removed) {
-      base::log::warning("the copy on the device stays: " + removed.error().message());
-    }
+    remove_copy(area, *copy);
   }
   return outcome;
 }
@@ -218,11 +212,8 @@ void forget_copy(Device& device, const record::RunOutcome& outcome) {
   const auto area = staging_area(device.config);
   const auto digest = oci::Digest::parse(outcome.bundle_digest);
   std::error_code unknown;
-  if (!digest || !std::filesystem::exists(area.directory_of(*digest), unknown)) {
-    return;
-  }
-  if (const auto removed = area.remove(area.directory_of(*digest)); !removed) {
-    base::log::warning("the copy on the device stays: " + removed.error().message());
+  if (digest && std::filesystem::exists(area.directory_of(*digest), unknown)) {
+    remove_copy(area, area.directory_of(*digest));
   }
 }
 

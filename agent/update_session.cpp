@@ -72,8 +72,8 @@ std::optional<record::RunOutcome> update_from(Device& device, MediumContent cont
   if (content.bundles.empty() && content.refused.empty()) {
     return std::nullopt;
   }
-  auto survey =
-      survey_device(device.config, device.engine, device.database, device.api, device.ledger);
+  auto survey = survey_device(device.config, device.engine, device.database, device.api,
+                              device.ledger, bring_os(content.bundles));
   if (survey) {
     forgive_own_update(device, *survey);
   }

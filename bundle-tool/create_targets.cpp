@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/files.hpp"
+#include "base/lines.hpp"
 #include "base/printable.hpp"
 #include "bundle/limits.hpp"
 #include "names.hpp"
@@ -35,8 +36,7 @@ Result<std::set<std::string>> read_device_list(const fs::path& path, std::set<st
          base::read_file(path, bundle::kMaxDeviceUuids * 80).within(path.string()));
   std::string_view rest = base::as_text(bytes);
   while (!rest.empty()) {
-    std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    std::string_view line = base::take_line(rest);
     line = line.substr(0, line.find_first_of("#\r"));
     const std::size_t first = line.find_first_not_of(" \t");
     if (first != std::string_view::npos) {

@@ -5,6 +5,7 @@
 
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "base/lines.hpp"
 #include "base/printable.hpp"
 #include "bundle/limits.hpp"
 #include "names.hpp"
@@ -57,8 +58,7 @@ Result<std::string> read_patch(const fs::path& path) {
 
 bool has_section(std::string_view text, std::string_view section) {
   while (!text.empty()) {
-    std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const std::string_view line = base::take_line(text);
     const std::size_t end = line.find_last_not_of(" \t\r");
     if (end != std::string_view::npos && line.substr(0, end + 1) == section) {
       return true;

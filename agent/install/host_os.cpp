@@ -7,6 +7,7 @@
 #include <climits>
 
 #include "base/json.hpp"
+#include "base/lines.hpp"
 #include "base/rooted_files.hpp"
 
 namespace agent::install {
@@ -22,8 +23,7 @@ constexpr const char* kSlot = "/mnt/sysroot/inactive";
 /// The value of the first line KEY=VALUE, without quotes.
 std::string value_of(std::string_view text, std::string_view key) {
   while (!text.empty()) {
-    auto line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    auto line = base::take_line(text);
     if (!line.starts_with(key) || line.substr(key.size(), 1) != "=") {
       continue;
     }

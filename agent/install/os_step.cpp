@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/files.hpp"
+#include "base/lines.hpp"
 #include "base/printable.hpp"
 #include "base/rooted_files.hpp"
 
@@ -124,8 +125,7 @@ base::Status expect_no_vpn(const std::filesystem::path& host_root) {
   std::string text;
   if (const auto bytes = base::read_file(file, kMaxVariablesBytes)) {
     for (std::string_view rest = base::as_text(*bytes); !rest.empty();) {
-      const auto line = rest.substr(0, rest.find('\n'));
-      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      const auto line = base::take_line(rest);
       if (!line.starts_with(kVpnVariable)) {
         text += std::string(line) + "\n";
       }

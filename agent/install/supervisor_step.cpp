@@ -1,6 +1,7 @@
 #include "install/supervisor_step.hpp"
 
 #include "base/files.hpp"
+#include "base/lines.hpp"
 
 namespace agent::install {
 namespace {
@@ -16,24 +17,15 @@ std::filesystem::path conf_file(const std::filesystem::path& host_root) {
   return host_root / "mnt/state/root-overlay/etc/balena-supervisor/supervisor.conf";
 }
 
-/// Calls `use` for each line, without its end.
-template <typename Use>
-void for_each_line(std::string_view text, Use use) {
-  while (!text.empty()) {
-    const auto line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    use(line);
-  }
-}
-
 /// What follows the last line that begins with `key`, without quotes.
 std::string value_of(std::string_view conf, std::string_view key) {
   std::string value;
-  for_each_line(conf, [&](std::string_view line) {
+  while (!conf.empty()) {
+    const auto line = base::take_line(conf);
     if (line.starts_with(key)) {
       value = line.substr(key.size());
     }
-  });
+  }
   std::erase(value, '"');
   return value;
 }
@@ -43,11 +35,12 @@ std::string value_of(std::string_view conf, std::string_view key) {
 std::string with_supervisor(std::string_view conf, const std::string& image,
                             const std::string& version) {
   std::string text;
-  for_each_line(conf, [&](std::string_view line) {
+  while (!conf.empty()) {
+    const auto line = base::take_line(conf);
     if (!line.starts_with(kImage) && !line.starts_with(kVersion)) {
       text += std::string(line) + "\n";
     }
-  });
+  }
   return text + std::string(kImage) + image + "\n" + std::string(kVersion) + "v" + version + "\n";
 }
 

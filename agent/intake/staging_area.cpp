@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/files.hpp"
+#include "base/sizes.hpp"
 #include "bundle/limits.hpp"
 
 namespace agent::intake {
@@ -24,10 +25,6 @@ constexpr std::uint64_t kBlock = 4096;
 constexpr std::uint64_t kSyncInterval = std::uint64_t{16} * 1024 * 1024;
 constexpr std::size_t kMaxFileBytes = std::size_t{1024} * 1024;  // index.json, oci-layout
 constexpr const char* kSuffix = ".bundle";
-
-std::uint64_t in_blocks(std::uint64_t bytes) {
-  return (bytes + kBlock - 1) / kBlock * kBlock;
-}
 
 /// Room on the disk that a file takes now; none when it is not there.
 std::uint64_t allocated(const fs::path& file) {
@@ -222,7 +219,7 @@ StagingArea::Room StagingArea::missing(const VerifiedBundle& bundle) const {
   const auto copy = directory_of(bundle.digest());
   Room room{.bytes = 4 * kBlock, .inodes = 4};  // the directories
   const auto add = [&room](std::uint64_t size, std::uint64_t present) {
-    const auto needed = in_blocks(size);
+    const auto needed = base::in_blocks(size, kBlock);
     room.bytes += needed > present ? needed - present : 0;
     room.inodes += present == 0 ? 1 : 0;
   };

@@ -7,6 +7,7 @@
 #include "base/json.hpp"
 #include "plan/compatibility.hpp"
 #include "plan/os_plan.hpp"
+#include "plan/room.hpp"
 
 namespace agent::plan {
 namespace {
@@ -14,21 +15,13 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-// What an engine keeps for a layer beside its files: the overlay2 directory with link, lower, work
-// and committed, and the layer database with diff, size, cache-id, parent and tar-split.
-constexpr std::uint64_t kInodesPerLayer = 16;
-constexpr std::uint64_t kBytesPerLayer = std::uint64_t{64} * 1024;
-// tar-split keeps each entry's header: gzipped well below this.
-constexpr std::uint64_t kTarSplitBytesPerInode = 256;
-// An image's configuration, tags, and its service's new container.
-constexpr std::uint64_t kInodesPerImage = 64;
-constexpr std::uint64_t kBytesPerImage = std::uint64_t{1024} * 1024;
 // What others write meanwhile (logs, databases): never planned away.
 constexpr std::uint64_t kReserveBytes = std::uint64_t{32} * 1024 * 1024;
 constexpr std::uint64_t kReserveInodes = 256;
 
-std::string megabytes(std::uint64_t bytes) {
-  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
+void add(const Room& room, InstallPlan& plan) {
+  plan.needed_bytes += room.bytes;
+  plan.needed_inodes += room.inodes;
 }
 
 /// Adds what pulling `image` costs to the plan; layers that an earlier image brings are free.
@@ -56,12 +49,9 @@ PlannedImage plan_image(const bundle::Manifest& manifest, const bundle::Image& i
     planned.missing_layers += 1;
     planned.transfer_bytes += blob.uncompressed_size_bytes;
     plan.medium_bytes += blob.size_bytes;
-    plan.needed_bytes +=
-        layer.installed_bytes + kBytesPerLayer + layer.installed_inodes * kTarSplitBytesPerInode;
-    plan.needed_inodes += layer.installed_inodes + kInodesPerLayer;
+    add(layer_room(layer), plan);
   }
-  plan.needed_bytes += kBytesPerImage;
-  plan.needed_inodes += kInodesPerImage;
+  add(image_room(), plan);
   return planned;
 }
 

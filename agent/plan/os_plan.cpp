@@ -4,7 +4,9 @@
 #include <array>
 #include <set>
 
+#include "base/sizes.hpp"
 #include "plan/compatibility.hpp"
+#include "plan/room.hpp"
 
 namespace agent::plan {
 namespace {
@@ -12,12 +14,6 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-// What an engine keeps for a layer and an image beside its files: as in install_plan.cpp.
-constexpr std::uint64_t kInodesPerLayer = 16;
-constexpr std::uint64_t kBytesPerLayer = std::uint64_t{64} * 1024;
-constexpr std::uint64_t kTarSplitBytesPerInode = 256;
-constexpr std::uint64_t kBytesPerImage = std::uint64_t{1024} * 1024;
-constexpr std::uint64_t kInodesPerImage = 64;
 // The slot's own directories and links.
 constexpr std::uint64_t kSlotInodes = 64;
 // Index blocks and fragmentation: the reference names five percent.
@@ -30,14 +26,6 @@ constexpr std::array<std::string_view, 7> kKeptBootFiles{
     "config.json",   "config.txt", "splash/balena-logo.png", "extra_uEnv.txt", "configfs.json",
     "hw_intfc.conf", "bootenv"};
 
-std::uint64_t in_blocks(std::uint64_t bytes, std::uint64_t block) {
-  return (bytes + block - 1) / block * block;
-}
-
-std::string megabytes(std::uint64_t bytes) {
-  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
-}
-
 std::uint64_t boot_need(const bundle::HostOs& os, const OsFacts& facts) {
   const auto block = std::max<std::uint64_t>(facts.boot_block_bytes, 1);
   std::uint64_t added = 0;
@@ -49,10 +37,10 @@ std::uint64_t boot_need(const bundle::HostOs& os, const OsFacts& facts) {
       continue;
     }
     const auto present = facts.boot_files.find(path);
-    added += in_blocks(size, block);
-    largest = std::max(largest, in_blocks(size, block));
+    added += base::in_blocks(size, block);
+    largest = std::max(largest, base::in_blocks(size, block));
     if (present != facts.boot_files.end()) {
-      removed += in_blocks(present->second, block);
+      removed += base::in_blocks(present->second, block);
       continue;
     }
     for (auto slash = path.rfind('/'); slash != std::string::npos && slash > 0;
@@ -132,14 +120,14 @@ base::Status check_room(const bundle::Manifest& manifest, const OsFacts& facts) 
 
 OsRoom os_room(const bundle::Manifest& manifest, const OsFacts& facts) {
   const auto& os = *manifest.os;
-  OsRoom room{.slot_bytes = os.boot_volume_bytes + kBytesPerImage,
-              .slot_inodes = kSlotInodes + kInodesPerImage,
+  OsRoom room{.slot_bytes = os.boot_volume_bytes + image_room().bytes,
+              .slot_inodes = kSlotInodes + image_room().inodes,
               .boot_bytes = boot_need(os, facts)};
   if (const auto* image = manifest.find_image(os.image)) {
     for (const auto& layer : image->layers) {
-      room.slot_bytes +=
-          layer.installed_bytes + kBytesPerLayer + layer.installed_inodes * kTarSplitBytesPerInode;
-      room.slot_inodes += layer.installed_inodes + kInodesPerLayer;
+      const auto needed = layer_room(layer);
+      room.slot_bytes += needed.bytes;
+      room.slot_inodes += needed.inodes;
     }
   }
   room.slot_bytes += room.slot_bytes / kSlotReserveDivisor;

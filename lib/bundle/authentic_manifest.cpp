@@ -138,9 +138,12 @@ base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& di
   OU_TRY(auto signers, verify_signatures(*bytes, signatures, trust));
   OU_TRY(auto manifest, parse_manifest(base::as_text(*bytes)).within(name));
   // What no trusted key has signed says nothing here, and is not copied.
-  std::erase_if(signatures, [&](const auto& signature) {
-    return !verify_signatures(*bytes, {signature}, {trust.keys, 1});
-  });
+  // As many signers as signatures: all of them count, and need not be verified again.
+  if (signatures.size() > signers.size()) {
+    std::erase_if(signatures, [&](const auto& signature) {
+      return !verify_signatures(*bytes, {signature}, {trust.keys, 1});
+    });
+  }
   return AuthenticManifest(std::move(manifest), *std::move(bytes), std::move(signers),
                            std::move(signatures));
 }

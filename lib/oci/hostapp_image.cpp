@@ -4,7 +4,9 @@
 #include <optional>
 
 #include "base/json.hpp"
+#include "base/lines.hpp"
 #include "base/printable.hpp"
+#include "oci/layer_usage.hpp"
 #include "oci/layered_files.hpp"
 
 namespace oci {
@@ -18,8 +20,6 @@ using Kind = TarEntry::Kind;
 constexpr std::string_view kBootFiles = "resin-boot/";
 constexpr std::string_view kBootVolume = "boot/";
 constexpr std::string_view kSecureBootMark = "EFI/BOOT/grub-luks.cfg.sig";
-constexpr std::uint64_t kBlockBytes = 4096;
-constexpr std::size_t kInodeSymlinkBytes = 59;  // a longer target needs a block (ext4)
 
 /// A flasher is a whole OS too, and so has nearly all that a hostapp has.
 bool is_flasher(const LayeredFiles& files) {
@@ -72,8 +72,7 @@ std::string unquoted(std::string_view value) {
 std::map<std::string, std::string> parse_os_release(std::string_view text) {
   std::map<std::string, std::string> values;
   while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const std::string_view line = base::take_line(text);
     const std::size_t equals = line.find('=');
     if (equals != std::string_view::npos && !line.starts_with('#')) {
       values.insert_or_assign(std::string(line.substr(0, equals)),
@@ -117,22 +116,6 @@ Result<std::string> device_type(const std::string& slug, const LayeredFiles& fil
   return slug.empty() ? other : slug;
 }
 
-std::uint64_t in_blocks(std::uint64_t bytes) {
-  return (bytes / kBlockBytes + (bytes % kBlockBytes == 0 ? 0 : 1)) * kBlockBytes;
-}
-
-/// What a copy of the node takes on ext4.
-std::uint64_t room_of(const LayeredFiles::Node& node) {
-  switch (node.kind) {
-    case Kind::kDirectory:
-      return kBlockBytes;
-    case Kind::kSymlink:
-      return node.link_target.size() > kInodeSymlinkBytes ? kBlockBytes : 0;
-    default:
-      return in_blocks(node.size_bytes);
-  }
-}
-
 }  // namespace
 
 Result<HostappImage> read_hostapp_image(const ImageSource& image, base::ProgressSink& progress) {
@@ -150,7 +133,8 @@ Result<HostappImage> read_hostapp_image(const ImageSource& image, base::Progress
     if (path.starts_with(kBootFiles) && node.kind == Kind::kFile) {
       hostapp.boot_files.emplace(path.substr(kBootFiles.size()), node.size_bytes);
     } else if (path.starts_with(kBootVolume)) {
-      hostapp.boot_volume_bytes += room_of(node);
+      hostapp.boot_volume_bytes +=
+          installed_bytes(node.kind, node.size_bytes, node.link_target.size());
     }
   }
   const auto* release = files.resolve("etc/os-release");

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <thread>
 
-#include "oci/tar_reader.hpp"
+#include "base/sizes.hpp"
 
 namespace oci {
 namespace {
@@ -16,10 +16,6 @@ namespace {
 constexpr std::uint64_t kBlockBytes = 4096;
 constexpr std::size_t kInodeSymlinkBytes = 59;  // a longer target needs a block (ext4)
 constexpr std::size_t kMaxQueuedBytes = std::size_t{4} * 1024 * 1024;
-
-std::uint64_t in_blocks(std::uint64_t bytes) {
-  return (bytes / kBlockBytes + (bytes % kBlockBytes == 0 ? 0 : 1)) * kBlockBytes;
-}
 
 // Marks of AUFS and the opaque mark become an attribute or nothing; an ordinary whiteout becomes a
 // device node, which is an inode.
@@ -40,24 +36,27 @@ base::Result<LayerUsage> measure(TarReader& reader) {
       continue;
     }
     ++usage.inodes;
-    switch (entry->kind) {
-      case TarEntry::Kind::kFile:
-        usage.bytes += in_blocks(entry->size_bytes);
-        break;
-      case TarEntry::Kind::kDirectory:
-        usage.bytes += kBlockBytes;
-        break;
-      case TarEntry::Kind::kSymlink:
-        usage.bytes += entry->link_target.size() > kInodeSymlinkBytes ? kBlockBytes : 0;
-        break;
-      case TarEntry::Kind::kHardlink:
-      case TarEntry::Kind::kOther:
-        break;
-    }
+    usage.bytes += installed_bytes(entry->kind, entry->size_bytes, entry->link_target.size());
   }
 }
 
 }  // namespace
+
+std::uint64_t installed_bytes(TarEntry::Kind kind, std::uint64_t size_bytes,
+                              std::size_t target_bytes) {
+  switch (kind) {
+    case TarEntry::Kind::kFile:
+      return base::in_blocks(size_bytes, kBlockBytes);
+    case TarEntry::Kind::kDirectory:
+      return kBlockBytes;
+    case TarEntry::Kind::kSymlink:
+      return target_bytes > kInodeSymlinkBytes ? kBlockBytes : 0;
+    case TarEntry::Kind::kHardlink:
+    case TarEntry::Kind::kOther:
+      break;
+  }
+  return 0;
+}
 
 struct LayerMeter::State {
   std::mutex mutex;

@@ -24,10 +24,6 @@ void wait_for_stop(const std::stop_token& stop) {
   changed.wait(lock, stop, [] { return false; });
 }
 
-Error broken(ErrorCode code) {
-  return {code, "made to fail"};
-}
-
 bool uses(const std::vector<EngineContainer>& containers, const oci::Digest& image) {
   return std::any_of(containers.begin(), containers.end(),
                      [&](const auto& container) { return container.image_id == image; });

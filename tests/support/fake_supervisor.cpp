@@ -17,10 +17,6 @@ using agent::install::SupervisorStatus;
 using base::Error;
 using base::ErrorCode;
 
-Error broken(ErrorCode code) {
-  return {code, "made to fail"};
-}
-
 }  // namespace
 
 // The database

@@ -5,10 +5,17 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
+
 namespace support {
 
 /// Thrown by a fake in place of a power cut.
 struct PowerCut {};
+
+/// What a fake answers that was told to fail.
+inline base::Error broken(base::ErrorCode code) {
+  return {code, "made to fail"};
+}
 
 /// Counts the calls of all fakes of a device, and lets one of them go wrong.
 class Faults {

@@ -57,25 +57,25 @@ class Device:
         self.machine, self.fleet = machine, fleet
 
     @classmethod
-    def resumed(cls, directory: Path, fleet: Fleet) -> "Device":
-        """A copy of the started machine, with what was in its memory."""
+    def _copy(cls, directory: Path, fleet: Fleet, lossy: bool) -> "Device":
         saved = started(fleet)
         directory.mkdir(parents=True)
         copy_sparse(saved / "disk.raw", directory / "disk.raw")
         shutil.copy2(saved / "variables.fd", directory / "variables.fd")
-        machine = Machine(directory, directory / "disk.raw")
-        machine.start(saved / "memory")
-        machine.resume()
-        return cls(machine, fleet)
+        return cls(Machine(directory, directory / "disk.raw", lossy), fleet)
+
+    @classmethod
+    def resumed(cls, directory: Path, fleet: Fleet) -> "Device":
+        """A copy of the started machine, with what was in its memory."""
+        device = cls._copy(directory, fleet, lossy=False)
+        device.machine.start(started(fleet) / "memory")
+        device.machine.resume()
+        return device
 
     @classmethod
     def started_anew(cls, directory: Path, fleet: Fleet) -> "Device":
         """A copy of the machine's disk, started on a disk that forgets what was not flushed when the power goes."""
-        saved = started(fleet)
-        directory.mkdir(parents=True)
-        copy_sparse(saved / "disk.raw", directory / "disk.raw")
-        shutil.copy2(saved / "variables.fd", directory / "variables.fd")
-        device = cls(Machine(directory, directory / "disk.raw", lossy=True), fleet)
+        device = cls._copy(directory, fleet, lossy=True)
         device.machine.start()
         device.wait_until_in_service()
         return device

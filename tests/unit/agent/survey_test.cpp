@@ -23,7 +23,7 @@ base::Result<agent::DeviceIdentity> identity_of(const std::string& config_json) 
 base::Result<agent::Survey> survey(UpdateBench& bench) {
   const auto ledger = bench.ledger();
   return agent::survey_device(bench.config, bench.device.engine, bench.device.supervisor.database,
-                              bench.device.supervisor, ledger);
+                              bench.device.supervisor, ledger, /*with_os=*/true);
 }
 
 /// Bundles as they were opened from a medium, in this order.

@@ -1,0 +1,24 @@
+// What an engine takes on a disk, and how that is said. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bundle/manifest.hpp"
+
+namespace agent::plan {
+
+struct Room {
+  std::uint64_t bytes = 0;
+  std::uint64_t inodes = 0;
+};
+
+/// A layer, with what an engine keeps of it beside its files.
+Room layer_room(const bundle::Layer& layer);
+/// An image beside its layers: configuration, tags, a container.
+Room image_room();
+
+/// "13 MB", rounded up.
+std::string megabytes(std::uint64_t bytes);
+
+}  // namespace agent::plan
