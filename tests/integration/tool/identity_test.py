@@ -9,7 +9,7 @@ import unittest
 
 from bundles import PASSWORD, ToolTest, run
 
-AGENT = os.environ["OFFLINE_UPDATER_AGENT"]
+AGENT = os.environ["AGENT"]
 CONFIG = ('{"uuid": "aa11bb22", "deviceType": "generic-amd64",\n "applicationId": "42", '
           '"deviceApiKey": "very-secret", "country": "GB"}\n')
 

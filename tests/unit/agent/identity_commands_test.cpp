@@ -127,7 +127,7 @@ TEST_CASE("identity restore: not while an update is under way") {
     CHECK(Json::parse(text)["error"]["code"] == 312);
   }
   const record::Journal journal(bench.config.state_dir);
-  REQUIRE(journal.write({.phase = record::Phase::kConfirmingOs}));
+  REQUIRE(journal.write({.phase = record::Phase::kConfirmingOs, .bundle = oci::Digest::of({})}));
   CHECK(bench.restore({.json = true}).first == Exit::kFailed);
   CHECK(bench.stops == 0);
   CHECK(bench.now() == Json::object());
