@@ -12,7 +12,8 @@ using base::ErrorCode;
 base::Result<plan::InstallPlan> consider(const intake::VerifiedBundle& bundle,
                                          const plan::DeviceFacts& facts,
                                          const record::Ledger& ledger) {
-  if (const auto before = ledger.find(bundle.digest()); before && !before->installed) {
+  if (const auto before = ledger.find(bundle.digest());
+      before && !before->installed && !before->once_more) {
     return Error(ErrorCode::kBundleFailedBefore,
                  "this bundle was tried on this device before and taken back (" + before->why +
                      "); bring a newer one, or run `offline-updater-agent install --again`");

@@ -211,6 +211,10 @@ void forget_copy(Device& device, const record::RunOutcome& outcome) {
   }
   const auto area = staging_area(device.config);
   const auto digest = oci::Digest::parse(outcome.bundle_digest);
+  const auto remembered = digest ? device.ledger.find(*digest) : std::nullopt;
+  if (remembered && remembered->once_more) {
+    return;
+  }
   std::error_code unknown;
   if (digest && std::filesystem::exists(area.directory_of(*digest), unknown)) {
     remove_copy(area, area.directory_of(*digest));

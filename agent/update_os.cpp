@@ -134,11 +134,12 @@ base::Status restore_what_was_lost(Device& device) {
 }
 
 Error reverted(const JournalEntry& entry, const install::HostOsState& state) {
-  return {ErrorCode::kOsReverted,
-          "balenaOS " + entry.os->to_version +
-              (state.reverted_by == "rollback-health" ? " did not pass its own health checks"
-                                                      : " did not start, or not to the end") +
-              "; this device runs " + state.running.version + " again"};
+  const auto now = "; this device runs " + state.running.version + " again";
+  const auto version = "balenaOS " + entry.os->to_version;
+  return state.reverted_by == "rollback-health"
+             ? Error(ErrorCode::kOsReverted, version + " did not pass its own health checks" + now)
+             : Error(ErrorCode::kOsNotStarted,
+                     version + " did not start, or not to the end, as after a power cut" + now);
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ RunOutcome close(Device& device, const JournalEntry& entry, RunResult result, Er
                  bool remember) {
   base::Status status;
   if (remember) {
-    status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why);
+    const bool by_power_cut = why.code() == ErrorCode::kOsNotStarted;
+    status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why, by_power_cut);
   }
   if (status) {
     status = device.journal.clear();
@@ -379,7 +380,7 @@ bool is_retried(Phase phase, ErrorCode code) {
 /// What a failed step means. Nothing: the update goes back, `entry` says so.
 std::optional<RunOutcome> failed_step(Device& device, JournalEntry& entry,
                                       const std::optional<ReleaseSwitch>& change, Error why) {
-  if (why.code() == ErrorCode::kOsReverted) {
+  if (why.code() == ErrorCode::kOsReverted || why.code() == ErrorCode::kOsNotStarted) {
     return os_went_back(device, entry, change, std::move(why));
   }
   if (why.code() == ErrorCode::kCancelled || is_retried(entry.phase, why.code())) {

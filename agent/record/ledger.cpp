@@ -41,7 +41,8 @@ base::Result<Ledger> Ledger::open(const std::filesystem::path& state_dir) {
     RememberedBundle bundle{.installed = entry.optional_boolean("installed").value_or(false),
                             .sequence = entry.number("sequence"),
                             .at = entry.number("at"),
-                            .why = entry.text("why", kMaxWhyBytes)};
+                            .why = entry.text("why", kMaxWhyBytes),
+                            .once_more = entry.optional_boolean("once_more").value_or(false)};
     if (auto status = entry.finish(); !status || !key) {
       return journal_error(status ? key.error() : status.error());
     }
@@ -74,11 +75,14 @@ base::Status Ledger::installed(const oci::Digest& bundle, const std::string& fle
 }
 
 base::Status Ledger::failed(const oci::Digest& bundle, std::uint64_t sequence, std::uint64_t at,
-                            const base::Error& why) {
+                            const base::Error& why, bool by_power_cut) {
+  const auto before = find(bundle);
+  const bool failed_before = before && !before->installed;
   remember(bundle, {.installed = false,
                     .sequence = sequence,
                     .at = at,
-                    .why = why.message().substr(0, kMaxWhyBytes)});
+                    .why = why.message().substr(0, kMaxWhyBytes),
+                    .once_more = by_power_cut && !failed_before});
   return save();
 }
 
@@ -102,7 +106,8 @@ base::Status Ledger::save() const {
     bundles[digest.text()] = {{"installed", bundle.installed},
                               {"sequence", bundle.sequence},
                               {"at", bundle.at},
-                              {"why", bundle.why}};
+                              {"why", bundle.why},
+                              {"once_more", bundle.once_more}};
   }
   const base::Json json{{"bundles", std::move(bundles)}, {"highest_sequence", highest_}};
   auto written = base::write_file_durably(file_, base::as_bytes(base::to_canonical(json)));

@@ -18,6 +18,8 @@ struct RememberedBundle {
   std::uint64_t sequence = 0;
   std::uint64_t at = 0;  // seconds since 1970 UTC, by the device's clock
   std::string why;       // of a failure
+  // The failure may have been a power cut: the bundle is tried a second time, and not a third.
+  bool once_more = false;
 };
 
 /// A JSON file in the state directory, rewritten durably for each change. Keeps the kMaxRemembered
@@ -37,8 +39,10 @@ class Ledger {
   /// \error ErrorCode::kJournal
   base::Status installed(const oci::Digest& bundle, const std::string& fleet_uuid,
                          std::uint64_t sequence, std::uint64_t at);
+  /// \param by_power_cut whether a power cut looks the same: the first time that this is so the
+  ///   bundle may be tried once more
   base::Status failed(const oci::Digest& bundle, std::uint64_t sequence, std::uint64_t at,
-                      const base::Error& why);
+                      const base::Error& why, bool by_power_cut = false);
   /// The person at the device wants it tried again.
   base::Status forget(const oci::Digest& bundle);
 

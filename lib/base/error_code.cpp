@@ -182,6 +182,8 @@ std::string_view name_of(ErrorCode code) {
       return "os-reverted";
     case ErrorCode::kIdentityLost:
       return "identity-lost";
+    case ErrorCode::kOsNotStarted:
+      return "os-not-started";
     case ErrorCode::kJournal:
       return "journal";
     case ErrorCode::kOutcome:

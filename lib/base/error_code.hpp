@@ -107,6 +107,7 @@ enum class ErrorCode : int {
   kInterrupted = 503,
   kOsReverted = 504,
   kIdentityLost = 505,
+  kOsNotStarted = 506,
 
   // The record
   kJournal = 600,

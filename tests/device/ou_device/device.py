@@ -124,11 +124,10 @@ class Device:
             return outcomes[-1] if outcomes and outcomes[-1]["result"] in results else None
         return self.machine.wait_for(f"a last outcome {'/'.join(results)}: {self.journal()}", found, seconds, 1)
 
-    def wait_until_settled(self, with_medium: bool, seconds: float = 900) -> None:
+    def wait_until_settled(self, seconds: float = 900) -> None:
         """Until no update is under way; one that waits for its medium gives up after a while (see fleet.py)."""
-        def settled() -> bool:
-            return not self.phase() and (bool(self.final_outcomes()) or not with_medium)
-        self.machine.wait_for("the update to be over", settled, seconds, 2)
+        gone = f"test -e {STATE}/journal.json || echo gone"  # said by a machine that is up
+        self.machine.wait_for("the update to be over", lambda: self.try_run(gone).strip() == "gone", seconds, 2)
 
     def wait_for_log(self, text: str, seconds: float = 600) -> None:
         self.machine.wait_for(f"the agent to log {text}", lambda: text in self.agent_log(), seconds, 0.5)

@@ -102,6 +102,22 @@ void check_all_old(const UpdateBench& bench) {
   CHECK(bench.ledger().highest_sequence(std::string(32, 'f')) == 0);
 }
 
+void check_goes_back(UpdateBench& bench, ErrorCode code) {
+  const auto outcome = run_to_the_end(bench);
+  CHECK(outcome.result == RunResult::kReverted);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->code() == code);
+  check_in_order(bench);
+  check_all_old(bench);
+}
+
+/// Also with the stick still in: no loop.
+void check_refused_from_now_on(UpdateBench& bench) {
+  const auto again = bench.take_medium();
+  REQUIRE(again.error);
+  CHECK(again.error->code() == ErrorCode::kBundleFailedBefore);
+}
+
 }  // namespace
 
 TEST_CASE("os update: OS, supervisor, settings and release, with one restart in between") {
@@ -151,21 +167,33 @@ TEST_CASE("os update: a device that runs the OS already only gets the release") 
   check_all_new(bench);
 }
 
-TEST_CASE("os update: an OS that does not start or is not healthy is gone back from") {
-  const auto behaviour = GENERATE(OsBehaviour::kDoesNotBoot, OsBehaviour::kUnhealthy);
-  CAPTURE(behaviour);
+TEST_CASE("os update: an OS that is not healthy is gone back from") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
-  bench.device.host.behaviour = behaviour;
-  const auto outcome = run_to_the_end(bench);
-  CHECK(outcome.result == RunResult::kReverted);
-  REQUIRE(outcome.error);
-  CHECK(outcome.error->code() == ErrorCode::kOsReverted);
+  bench.device.host.behaviour = OsBehaviour::kUnhealthy;
+  check_goes_back(bench, ErrorCode::kOsReverted);
+  check_refused_from_now_on(bench);
+}
+
+TEST_CASE("os update: an OS that does not start is gone back from, twice") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.host.behaviour = OsBehaviour::kDoesNotBoot;
+  check_goes_back(bench, ErrorCode::kOsNotStarted);
+  check_goes_back(bench, ErrorCode::kOsNotStarted);  // the stick is still in
+  CHECK(bench.device.host.installations == 2);
+  check_refused_from_now_on(bench);
+}
+
+TEST_CASE("os update: a power cut while the OS starts costs one more try") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.host.behaviour = OsBehaviour::kDoesNotBoot;
+  check_goes_back(bench, ErrorCode::kOsNotStarted);
+  bench.device.host.behaviour = OsBehaviour::kGood;
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
   check_in_order(bench);
-  check_all_old(bench);
-  const auto again = bench.take_medium();  // the stick is still in: no loop
-  REQUIRE(again.error);
-  CHECK(again.error->code() == ErrorCode::kBundleFailedBefore);
+  check_all_new(bench);
 }
 
 TEST_CASE("os update: an installation that goes wrong is undone before the restart") {
