@@ -184,6 +184,24 @@ TEST_CASE("staging: a copy that does not verify any more is refused and goes") {
   CHECK_FALSE(has_copy(bench));
 }
 
+TEST_CASE("staging: the copy stays for the second try of an OS that did not start") {
+  const StagedBundle bundle;
+  UpdateBench bench(bundle);
+  auto outcome = bench.take_medium();
+  REQUIRE(outcome.result == RunResult::kStaged);
+  outcome.result = RunResult::kReverted;
+  const auto digest = *oci::Digest::parse(outcome.bundle_digest);
+  const base::Error why(base::ErrorCode::kOsNotStarted, "did not start");
+  bench.with_device([&](agent::Device& device) {
+    REQUIRE(device.ledger.failed(digest, 5, 100, why, true));
+    agent::forget_copy(device, outcome);
+    CHECK(has_copy(bench));
+    REQUIRE(device.ledger.failed(digest, 5, 200, why, true));
+    agent::forget_copy(device, outcome);
+    CHECK_FALSE(has_copy(bench));
+  });
+}
+
 TEST_CASE("staging: while the device cannot be looked at, the copy is kept") {
   const StagedBundle bundle;
   UpdateBench bench(bundle);
