@@ -80,8 +80,10 @@ def by_hand(directory: Path, fleet: Fleet) -> Run:
         stick.put(parts.hostapp(NEW_VERSION), "hostapp.tar")
         device.machine.plug(stick.image)
         device.machine.wait_for("the stick", lambda: device.try_run("ls /dev/sda1 2>/dev/null"))
-        device.machine.run("mkdir -p /run/stick /mnt/data/bench-tmp && mount -o ro /dev/sda1 /run/stick && ls /mnt/sysroot/inactive/balena/tmp "
-                           "&& mount --bind /mnt/data/bench-tmp /mnt/sysroot/inactive/balena/tmp")
+        # What hostapp-update does since 2.95.11: the engine unpacks the archive on the data partition, not in the slot.
+        device.machine.run("mkdir -p /run/stick /mnt/data/bench-tmp && mount -o ro /dev/sda1 /run/stick && "
+                           "curl -sS --unix-socket /var/run/balena-host.sock http://d/_ping && "
+                           "mount --bind /mnt/data/bench-tmp /mnt/sysroot/inactive/balena/tmp")
         device.machine.run("systemd-run --unit=by-hand --remain-after-exit hostapp-update -f /run/stick/hostapp.tar")
         run = watch(device, lambda: "SubState=exited" in device.try_run("systemctl show -p SubState by-hand"))
         assert "Result=success" in device.machine.run("systemctl show -p Result by-hand"), device.machine.run("journalctl -u by-hand")

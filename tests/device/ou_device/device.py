@@ -2,10 +2,12 @@
 each test as a copy of its own."""
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Iterator
 
 from . import disk, parts
 from .disk import IDENTITY, OLD_VERSION
@@ -68,17 +70,28 @@ class Device:
     def resumed(cls, directory: Path, fleet: Fleet) -> "Device":
         """A copy of the started machine, with what was in its memory."""
         device = cls._copy(directory, fleet, lossy=False)
-        device.machine.start(started(fleet) / "memory")
-        device.machine.resume()
+        with device._stopped_unless_ready():
+            device.machine.start(started(fleet) / "memory")
+            device.machine.resume()
         return device
 
     @classmethod
     def started_anew(cls, directory: Path, fleet: Fleet) -> "Device":
         """A copy of the machine's disk, started on a disk that forgets what was not flushed when the power goes."""
         device = cls._copy(directory, fleet, lossy=True)
-        device.machine.start()
-        device.wait_until_in_service()
+        with device._stopped_unless_ready():
+            device.machine.start()
+            device.wait_until_in_service()
         return device
+
+    @contextlib.contextmanager
+    def _stopped_unless_ready(self) -> Iterator[None]:
+        """Leaves no machine behind when a test is ended while it starts."""
+        try:
+            yield
+        except BaseException:
+            self.machine.stop()
+            raise
 
     # Life
 
