@@ -82,7 +82,7 @@ def by_hand(directory: Path, fleet: Fleet) -> Run:
         device.machine.wait_for("the stick", lambda: device.try_run("ls /dev/sda1 2>/dev/null"))
         # What hostapp-update does since 2.95.11: the engine unpacks the archive on the data partition, not in the slot.
         device.machine.run("mkdir -p /run/stick /mnt/data/bench-tmp && mount -o ro /dev/sda1 /run/stick && "
-                           "curl -sS --unix-socket /var/run/balena-host.sock http://d/_ping && "
+                           "curl -sS --unix-socket /var/run/balena-host.sock http://d/_ping && mkdir -p /mnt/sysroot/inactive/balena/tmp && "
                            "mount --bind /mnt/data/bench-tmp /mnt/sysroot/inactive/balena/tmp")
         device.machine.run("systemd-run --unit=by-hand --remain-after-exit hostapp-update -f /run/stick/hostapp.tar")
         run = watch(device, lambda: "SubState=exited" in device.try_run("systemctl show -p SubState by-hand"))
