@@ -23,7 +23,6 @@ using base::ErrorCode;
 constexpr std::size_t kDigits = 32;
 constexpr std::uint64_t kBlock = 4096;
 constexpr std::uint64_t kSyncInterval = std::uint64_t{16} * 1024 * 1024;
-constexpr std::size_t kMaxFileBytes = std::size_t{1024} * 1024;  // index.json, oci-layout
 constexpr const char* kSuffix = ".bundle";
 
 /// Room on the disk that a file takes now; none when it is not there.
@@ -144,21 +143,10 @@ class BlobCopy {
   base::ProgressSink& progress_;
 };
 
-/// index.json and oci-layout: read once more, so verified once more.
-base::Status copy_file(const base::UntrustedDirectory& from, const std::string& name,
-                       const oci::Digest& digest, const fs::path& to) {
-  OU_TRY(const auto file, from.open_file(name).within("read " + name));
-  OU_TRY(const auto bytes, base::read_to_end(file.fd.get(), kMaxFileBytes).within("read " + name));
-  if (oci::Digest::of(bytes) != digest) {
-    return Error(ErrorCode::kFileAltered, name + " was altered after the bundle was made");
-  }
-  return staged(base::write_file_durably(to / name, bytes));
-}
-
 /// The files beside the blobs, the manifest last.
 base::Status copy_files(const VerifiedBundle& bundle, const fs::path& to) {
-  for (const auto& [name, digest] : bundle.manifest().files) {
-    OU_CHECK(copy_file(bundle.directory(), name, digest, to));
+  for (const auto& [name, bytes] : bundle.files()) {
+    OU_CHECK(staged(base::write_file_durably(to / name, bytes)));
   }
   const auto& signatures = bundle.authentic().signatures();
   for (std::size_t i = 0; i < bundle::kMaxSignatures; ++i) {
@@ -229,8 +217,8 @@ StagingArea::Room StagingArea::missing(const VerifiedBundle& bundle) const {
     partial += ".partial";
     add(blob.size_bytes, std::max(allocated(file), allocated(partial)));
   }
-  for (const auto& [name, digest] : bundle.manifest().files) {
-    add(kMaxFileBytes, allocated(copy / name));
+  for (const auto& [name, bytes] : bundle.files()) {
+    add(bytes.size(), allocated(copy / name));
   }
   for (const auto& signature : bundle.authentic().signatures()) {
     add(signature.content.size(), 0);
@@ -285,8 +273,11 @@ base::Status StagingArea::copy(const VerifiedBundle& bundle, bundle::ChunkProvid
   OU_CHECK(staged(base::remove_file_durably(to / bundle::kManifestName)));
   OU_CHECK(copy_files(bundle, to));
   const auto directory = base::UntrustedDirectory::open(to);
-  return directory ? staged(bundle::check_layout(*directory, bundle.manifest()))
-                   : base::Status(directory.error());
+  if (!directory) {
+    return directory.error();
+  }
+  const auto whole = bundle::check_layout(*directory, bundle.manifest());
+  return whole ? base::ok() : staged(whole.error());
 }
 
 base::Status StagingArea::remove(const fs::path& copy) const {

@@ -11,8 +11,10 @@ base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory,
                                          const std::string& name, const bundle::Trust& trust) {
   std::string shown = base::printable(name);
   OU_TRY(auto manifest, bundle::open_manifest(directory, trust).within("bundle " + shown));
-  OU_CHECK(bundle::check_layout(directory, manifest.manifest()).within("bundle " + shown));
-  return VerifiedBundle(std::move(manifest), std::move(shown), std::move(directory));
+  OU_TRY(auto files,
+         bundle::check_layout(directory, manifest.manifest()).within("bundle " + shown));
+  return VerifiedBundle(std::move(manifest), std::move(files), std::move(shown),
+                        std::move(directory));
 }
 
 base::Result<bundle::Trust> load_trust(const std::filesystem::path& file) {

@@ -20,19 +20,25 @@ class VerifiedBundle {
   }
   /// manifest.json and its signatures as they were verified, for a copy.
   [[nodiscard]] const bundle::AuthenticManifest& authentic() const { return manifest_; }
+  /// The files beside the blobs as they were verified, for a copy too.
+  [[nodiscard]] const bundle::ListedFiles& files() const { return files_; }
   /// The directory's name on its medium, printable; for messages only.
   [[nodiscard]] const std::string& directory_name() const { return name_; }
   /// The bundle's directory on the medium that it was opened from.
   [[nodiscard]] const base::UntrustedDirectory& directory() const { return directory_; }
 
  private:
-  VerifiedBundle(bundle::AuthenticManifest manifest, std::string name,
+  VerifiedBundle(bundle::AuthenticManifest manifest, bundle::ListedFiles files, std::string name,
                  base::UntrustedDirectory directory)
-      : manifest_(std::move(manifest)), name_(std::move(name)), directory_(std::move(directory)) {}
+      : manifest_(std::move(manifest)),
+        files_(std::move(files)),
+        name_(std::move(name)),
+        directory_(std::move(directory)) {}
   friend base::Result<VerifiedBundle> open_bundle(base::UntrustedDirectory directory,
                                                   const std::string& name,
                                                   const bundle::Trust& trust);
   bundle::AuthenticManifest manifest_;
+  bundle::ListedFiles files_;
   std::string name_;
   base::UntrustedDirectory directory_;
 };

@@ -77,7 +77,9 @@ base::Status check_entries(const base::UntrustedDirectory& directory,
   return base::ok();
 }
 
-base::Status check_files(const base::UntrustedDirectory& directory, const Manifest& manifest) {
+base::Result<ListedFiles> read_files(const base::UntrustedDirectory& directory,
+                                     const Manifest& manifest) {
+  ListedFiles files;
   for (const auto& [name, digest] : manifest.files) {
     auto bytes = read_bounded(directory, name, kMaxIndexBytes, ErrorCode::kFileAltered);
     if (!bytes && bytes.error().code() == ErrorCode::kNotFound) {
@@ -89,8 +91,9 @@ base::Status check_files(const base::UntrustedDirectory& directory, const Manife
     if (oci::Digest::of(*bytes) != digest) {
       return Error(ErrorCode::kFileAltered, name + " was altered after the bundle was made");
     }
+    files.emplace(name, *std::move(bytes));
   }
-  return base::ok();
+  return files;
 }
 
 base::Status check_blob_file(const base::UntrustedDirectory& blobs, const Blob& blob) {
@@ -148,9 +151,10 @@ base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& di
                            std::move(signatures));
 }
 
-base::Status check_layout(const base::UntrustedDirectory& directory, const Manifest& manifest) {
+base::Result<ListedFiles> check_layout(const base::UntrustedDirectory& directory,
+                                       const Manifest& manifest) {
   OU_CHECK(check_entries(directory, expected_names(manifest), ""));
-  OU_CHECK(check_files(directory, manifest));
+  OU_TRY(ListedFiles files, read_files(directory, manifest));
   const auto below_blobs = directory.open_directory(kBlobsDirectory);
   const auto blobs = below_blobs ? below_blobs->open_directory(kAlgorithm) : below_blobs.error();
   if (!blobs) {
@@ -164,7 +168,8 @@ base::Status check_layout(const base::UntrustedDirectory& directory, const Manif
     OU_CHECK(check_blob_file(*blobs, blob));
     names.insert(digest.hex());
   }
-  return check_entries(*blobs, names, "blobs/sha256/");
+  OU_CHECK(check_entries(*blobs, names, "blobs/sha256/"));
+  return files;
 }
 
 }  // namespace bundle

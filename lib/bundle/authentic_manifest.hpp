@@ -1,6 +1,7 @@
 // From a directory that could hold anything to a manifest that is known to be signed.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -58,10 +59,15 @@ class AuthenticManifest {
 base::Result<AuthenticManifest> open_manifest(const base::UntrustedDirectory& directory,
                                               const Trust& trust);
 
+/// The files beside the blobs (Manifest::files) by name.
+using ListedFiles = std::map<std::string, base::Bytes>;
+
 /// Checks that the directory holds what the manifest lists, each file with its size, and nothing
 /// else (litter aside), and the content of the files of Manifest::files. Blobs are not read.
+/// \return those files as they were verified, so that nobody has to read them a second time
 /// \error ErrorCode::kBlobMissing, kBlobSize, kBlobUnlisted, kFileAltered, kBundleLayout,
 ///   kMediumUnsafeEntry, kLimitExceeded, kIo
-base::Status check_layout(const base::UntrustedDirectory& directory, const Manifest& manifest);
+base::Result<ListedFiles> check_layout(const base::UntrustedDirectory& directory,
+                                       const Manifest& manifest);
 
 }  // namespace bundle
