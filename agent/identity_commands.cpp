@@ -22,7 +22,6 @@ using base::Error;
 using base::ErrorCode;
 using base::Json;
 using base::Result;
-using record::BackupPlaces;
 using record::ConfigDocument;
 using Names = std::vector<std::string>;
 
