@@ -76,13 +76,13 @@ std::string supervisor_version(const Config& config, install::SupervisorApi& api
 
 }  // namespace
 
-base::Result<plan::Room> free_room(const std::filesystem::path& directory) {
+base::Result<base::Room> free_room(const std::filesystem::path& directory) {
   struct statvfs room {};
   if (::statvfs(directory.c_str(), &room) != 0) {
     return Error::from_errno(errno, "measure free space of " + directory.string())
         .as(ErrorCode::kDeviceFacts);
   }
-  return plan::Room{.bytes = std::uint64_t{room.f_bavail} * room.f_frsize,
+  return base::Room{.bytes = std::uint64_t{room.f_bavail} * room.f_frsize,
                     .inodes = room.f_files == 0 ? kUnlimitedInodes : room.f_favail};
 }
 

@@ -6,11 +6,11 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "base/sizes.hpp"
 #include "config.hpp"
 #include "install/engine.hpp"
 #include "install/supervisor.hpp"
 #include "plan/device_facts.hpp"
-#include "plan/room.hpp"
 #include "record/ledger.hpp"
 
 namespace agent {
@@ -41,7 +41,7 @@ struct Survey {
 inline constexpr std::uint64_t kUnlimitedInodes = UINT64_MAX;
 
 /// What is free for us on the file system of `directory`. \error ErrorCode::kDeviceFacts
-base::Result<plan::Room> free_room(const std::filesystem::path& directory);
+base::Result<base::Room> free_room(const std::filesystem::path& directory);
 
 /// \param with_os also looks at the host OS, its slots and its boot partition: that mounts the
 ///   inactive slot and reads the whole boot partition, for bundles that bring an OS

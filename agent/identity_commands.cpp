@@ -8,6 +8,7 @@
 #include "base/json.hpp"
 #include "base/printable.hpp"
 #include "base/rooted_files.hpp"
+#include "bundle/key_limits.hpp"
 #include "bundle/sealed_identity.hpp"
 #include "device_lock.hpp"
 #include "record/identity.hpp"
@@ -25,7 +26,6 @@ using base::Result;
 using record::ConfigDocument;
 using Names = std::vector<std::string>;
 
-constexpr std::size_t kMaxKeyFileBytes = 4096;
 constexpr std::size_t kMaxMachineIdBytes = 64;
 
 Exit fail(const Error& error, bool json) {
@@ -71,7 +71,7 @@ std::string machine_id(const Config& config) {
 }
 
 Result<std::string> export_identity(const Config& config, const IdentityOptions& options) {
-  OU_TRY(const auto key_file, base::read_file(options.public_key, kMaxKeyFileBytes));
+  OU_TRY(const auto key_file, base::read_file(options.public_key, bundle::kMaxKeyFileBytes));
   OU_TRY(const auto key,
          bundle::parse_box_public_key(base::as_text(key_file)).within(options.public_key.string()));
   OU_TRY(auto present, record::read_present(backup_places(config)));

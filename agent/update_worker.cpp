@@ -88,15 +88,15 @@ class UpdateWorker::State {
   }
 
  private:
-  /// Nobody changes the identity by hand while an update reads or writes it.
-  base::UniqueFd begin_update() {
-    auto lock = lock_update(device_.config.state_dir);
+  /// Does `work` while nobody can change the identity by hand.
+  template <typename Work>
+  auto guarded(Work work) {
+    const auto lock = lock_update(device_.config.state_dir);
     if (!lock) {
       base::log::warning("the update is not guarded against `identity restore`: " +
                          lock.error().message());
-      return {};
     }
-    return *std::move(lock);
+    return work();
   }
 
   void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
@@ -161,9 +161,8 @@ class UpdateWorker::State {
 
   /// Goes on without a medium, from the copy on the device.
   void take_copy(const std::stop_token& stop) {
-    auto update = begin_update();
-    const auto outcome = install_copy(device_, trust_, {.obey_window = true}, stop);
-    update.reset();
+    const auto outcome =
+        guarded([&] { return install_copy(device_, trust_, {.obey_window = true}, stop); });
     if (!outcome) {
       return;
     }
@@ -182,9 +181,7 @@ class UpdateWorker::State {
   std::optional<record::JournalEntry> finish(record::JournalEntry entry,
                                              const std::stop_token& stop) {
     base::log::info("going on with the update to " + entry.to_commit);
-    auto update = begin_update();
-    const auto outcome = finish_update(device_, entry, stop);
-    update.reset();
+    const auto outcome = guarded([&] { return finish_update(device_, entry, stop); });
     const bool done = outcome.result != RunResult::kInterrupted;
     if (done || !is_repeated(outcome)) {  // many attempts are one entry in the device's memory
       report(outcome, {});
@@ -219,19 +216,19 @@ class UpdateWorker::State {
       active_disk_gone_ = false;
       result_volumes_ = volumes;
     }
-    auto update = begin_update();
-    const auto outcome = update_from(
-        device_, std::move(content), {.obey_window = true},
-        [this](const oci::Digest& bundle, std::shared_ptr<intake::MediumChunks> chunks) {
-          const std::lock_guard lock(mutex_);
-          active_ = std::move(chunks);
-          active_bundle_ = bundle;
-          // A stick that was out for a moment while the bundle was being verified waits here.
-          while (active_ && move_one(waiting_, returning_)) {
-          }
-        },
-        stop);
-    update.reset();
+    const auto outcome = guarded([&] {
+      return update_from(
+          device_, std::move(content), {.obey_window = true},
+          [this](const oci::Digest& bundle, std::shared_ptr<intake::MediumChunks> chunks) {
+            const std::lock_guard lock(mutex_);
+            active_ = std::move(chunks);
+            active_bundle_ = bundle;
+            // A stick that was out for a moment while the bundle was being verified waits here.
+            while (active_ && move_one(waiting_, returning_)) {
+            }
+          },
+          stop);
+    });
     mounted->clear();
     const auto results = end_of_update();
     const bool told = reporter_.tell_late(outcome, results);

@@ -1,7 +1,6 @@
 #include "identity.hpp"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 
@@ -10,6 +9,7 @@
 #include "base/printable.hpp"
 #include "bundle/sealed_identity.hpp"
 #include "bundle/timestamp.hpp"
+#include "key_pair.hpp"
 #include "signing_keys.hpp"
 
 namespace tool {
@@ -21,20 +21,6 @@ using base::Json;
 using base::Result;
 using base::Status;
 namespace fs = std::filesystem;
-
-constexpr std::size_t kMaxKeyFileBytes = 4096;
-
-Result<bundle::BoxSecretKey> load_key(const IdentityOpenOptions& options) {
-  const std::string doing = "key " + options.key.string();
-  OU_TRY(const base::Bytes bytes, base::read_file(options.key, kMaxKeyFileBytes).within(doing));
-  const std::string_view file = base::as_text(bytes);
-  OU_TRY(const bool encrypted, bundle::is_encrypted_box_key_file(file).within(doing));
-  std::optional<std::string> password;
-  if (encrypted) {
-    OU_TRY(password, password_of(options.key, options.password_file).within(doing));
-  }
-  return bundle::BoxSecretKey::parse_file(file, password).within(doing);
-}
 
 Status make_directory(const fs::path& path) {
   return ::mkdir(path.c_str(), 0700) == 0
@@ -110,46 +96,25 @@ Result<Outcome> identity_keygen(const IdentityKeygenOptions& options) {
   }
   fs::path public_path = options.output;
   public_path.replace_extension(".pub");
-  for (const fs::path& path : {options.output, public_path}) {
-    std::error_code ignored;  // creating the file tells
-    if (fs::exists(fs::symlink_status(path, ignored))) {
-      return Error(
-          ErrorCode::kAlreadyExists,
-          path.string() + " is there already, and a key is never overwritten: choose another name");
-    }
-  }
-  std::optional<std::string> password;
-  if (!options.no_password) {
-    OU_TRY(password, choose_password(options.password_file));
-  }
-  OU_TRY(const auto key, bundle::BoxSecretKey::generate());
-  OU_TRY(const std::string secret, key.to_file(password));
-  OU_CHECK(base::write_new_file(options.output, base::as_bytes(secret), 0600));
-  const auto public_file = bundle::to_box_public_key_file(key.public_key());
-  if (Status written = base::write_new_file(public_path, base::as_bytes(public_file), 0644);
-      !written) {
-    ::unlink(options.output.c_str());
-    return std::move(written).error();
-  }
-  const std::string id = key.public_key().id();
-  Outcome outcome;
-  outcome.text = "key " + id + "\n" + options.output.string() +
-                 (options.no_password ? ": secret and not encrypted: keep it where nobody else "
-                                        "reads it\n"
-                                      : ": secret, encrypted with the password\n") +
-                 public_path.string() +
-                 ": public: offline-updater-agent identity export --to takes it\n";
-  outcome.json = base::to_canonical(Json{{"key_id", id},
-                                         {"secret_key", options.output.string()},
-                                         {"public_key", public_path.string()}});
-  return outcome;
+  return make_key_pair({.secret_path = options.output,
+                        .public_path = std::move(public_path),
+                        .no_password = options.no_password,
+                        .password_file = options.password_file,
+                        .public_use = "offline-updater-agent identity export --to takes it"},
+                       [](const auto& password) -> Result<KeyPair> {
+                         OU_TRY(const auto key, bundle::BoxSecretKey::generate());
+                         OU_TRY(std::string secret, key.to_file(password));
+                         const auto public_key = key.public_key();
+                         return KeyPair{public_key.id(), std::move(secret),
+                                        bundle::to_box_public_key_file(public_key)};
+                       });
 }
 
 Result<Outcome> identity_open(const IdentityOpenOptions& options) {
   const std::string shown = options.file.string();
   OU_TRY(const auto file,
          base::read_file(options.file, bundle::kMaxIdentityExportBytes).within(shown));
-  OU_TRY(const auto key, load_key(options));
+  OU_TRY(const auto key, load_box_secret_key(options.key, options.password_file));
   OU_TRY(const auto identity, key.open(file).within(shown));
   const auto config = base::parse_json(identity.files.at("config.json"),
                                        {.max_bytes = bundle::kMaxIdentityExportBytes});

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "base/files.hpp"
+#include "bundle/key_limits.hpp"
 
 namespace tool {
 namespace {
@@ -16,8 +17,6 @@ using base::Error;
 using base::ErrorCode;
 using base::Result;
 
-constexpr std::size_t kMaxKeyFileBytes = 4096;
-constexpr std::size_t kMaxPasswordBytes = 1024;
 constexpr char kInterrupt = 3;  // what Ctrl-C sends
 
 /// Turns off echo; Ctrl-C ends the line instead of the program, so that echo always comes back.
@@ -51,7 +50,7 @@ Result<std::string> ask(const std::string& prompt) {
                              "--password-file FILE or set ") +
                      kPasswordVariable);
   }
-  std::string line(kMaxPasswordBytes, '\0');
+  std::string line(bundle::kMaxPasswordBytes, '\0');
   ssize_t length = 0;
   {
     // Silent before the prompt is shown: what is typed as soon as it appears is neither shown nor
@@ -77,7 +76,7 @@ Result<std::string> ask(const std::string& prompt) {
 /// From the file or the environment, if there is one.
 Result<std::optional<std::string>> given_password(const std::filesystem::path& password_file) {
   if (!password_file.empty()) {
-    OU_TRY(const base::Bytes bytes, base::read_file(password_file, kMaxPasswordBytes));
+    OU_TRY(const base::Bytes bytes, base::read_file(password_file, bundle::kMaxPasswordBytes));
     const std::string_view text = base::as_text(bytes);
     std::string_view line = text.substr(0, text.find('\n'));
     if (line.ends_with('\r')) {
@@ -91,8 +90,7 @@ Result<std::optional<std::string>> given_password(const std::filesystem::path& p
   return std::optional<std::string>();
 }
 
-}  // namespace
-
+/// The password of the encrypted key at `key`.
 Result<std::string> password_of(const std::filesystem::path& key,
                                 const std::filesystem::path& password_file) {
   OU_TRY(auto password, given_password(password_file));
@@ -102,17 +100,31 @@ Result<std::string> password_of(const std::filesystem::path& key,
   return ask("Password of " + key.string() + ": ");
 }
 
-Result<bundle::SecretKey> load_secret_key(const std::filesystem::path& path,
-                                          const std::filesystem::path& password_file) {
+/// What both kinds of secret keys have: a file, a way to tell that it is encrypted, a parser.
+template <typename Key>
+Result<Key> load(const std::filesystem::path& path, const std::filesystem::path& password_file,
+                 Result<bool> (*is_encrypted)(std::string_view)) {
   const std::string doing = "key " + path.string();
-  OU_TRY(const base::Bytes bytes, base::read_file(path, kMaxKeyFileBytes).within(doing));
+  OU_TRY(const base::Bytes bytes, base::read_file(path, bundle::kMaxKeyFileBytes).within(doing));
   const std::string_view file = base::as_text(bytes);
-  OU_TRY(const bool encrypted, bundle::is_encrypted_key_file(file).within(doing));
+  OU_TRY(const bool encrypted, is_encrypted(file).within(doing));
   std::optional<std::string> password;
   if (encrypted) {
     OU_TRY(password, password_of(path, password_file).within(doing));
   }
-  return bundle::SecretKey::parse_file(file, password).within(doing);
+  return Key::parse_file(file, password).within(doing);
+}
+
+}  // namespace
+
+Result<bundle::SecretKey> load_secret_key(const std::filesystem::path& path,
+                                          const std::filesystem::path& password_file) {
+  return load<bundle::SecretKey>(path, password_file, bundle::is_encrypted_key_file);
+}
+
+Result<bundle::BoxSecretKey> load_box_secret_key(const std::filesystem::path& path,
+                                                 const std::filesystem::path& password_file) {
+  return load<bundle::BoxSecretKey>(path, password_file, bundle::is_encrypted_box_key_file);
 }
 
 Result<std::vector<bundle::SecretKey>> load_secret_keys(

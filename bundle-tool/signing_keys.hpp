@@ -8,6 +8,7 @@
 
 #include "base/result.hpp"
 #include "bundle/manifest.hpp"
+#include "bundle/sealed_identity.hpp"
 #include "bundle/signature.hpp"
 
 namespace tool {
@@ -21,10 +22,9 @@ inline constexpr const char* kPasswordVariable = "OFFLINE_UPDATER_KEY_PASSWORD";
 base::Result<bundle::SecretKey> load_secret_key(const std::filesystem::path& path,
                                                 const std::filesystem::path& password_file);
 
-/// The password of the encrypted key at `key`, from the same places.
-/// \error ErrorCode::kKeyPassword: none to be had; kNotFound, kIo
-base::Result<std::string> password_of(const std::filesystem::path& key,
-                                      const std::filesystem::path& password_file);
+/// The same for a secret key that opens sealed exports. \error as load_secret_key()
+base::Result<bundle::BoxSecretKey> load_box_secret_key(const std::filesystem::path& path,
+                                                       const std::filesystem::path& password_file);
 
 /// All of them; the same key twice is an error, since a second signature by it counts nothing.
 /// \error ErrorCode::kUsage for the same key twice; as load_secret_key()

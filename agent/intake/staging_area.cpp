@@ -10,7 +10,6 @@
 #include <cerrno>
 
 #include "base/files.hpp"
-#include "base/sizes.hpp"
 #include "bundle/limits.hpp"
 
 namespace agent::intake {
@@ -203,9 +202,9 @@ std::optional<fs::path> StagingArea::any() const {
   return whole || all.empty() ? std::move(whole) : std::optional(std::move(all.front()));
 }
 
-StagingArea::Room StagingArea::missing(const VerifiedBundle& bundle) const {
+base::Room StagingArea::missing(const VerifiedBundle& bundle) const {
   const auto copy = directory_of(bundle.digest());
-  Room room{.bytes = 4 * kBlock, .inodes = 4};  // the directories
+  base::Room room{.bytes = 4 * kBlock, .inodes = 4};  // the directories
   const auto add = [&room](std::uint64_t size, std::uint64_t present) {
     const auto needed = base::in_blocks(size, kBlock);
     room.bytes += needed > present ? needed - present : 0;
@@ -228,8 +227,8 @@ StagingArea::Room StagingArea::missing(const VerifiedBundle& bundle) const {
   return room;
 }
 
-StagingArea::Room StagingArea::others(const oci::Digest& bundle) const {
-  Room room;
+base::Room StagingArea::others(const oci::Digest& bundle) const {
+  base::Room room;
   for (const auto& copy : copies()) {
     std::error_code failed;
     if (copy == directory_of(bundle)) {

@@ -10,6 +10,7 @@
 
 #include "base/progress.hpp"
 #include "base/result.hpp"
+#include "base/sizes.hpp"
 #include "bundle/chunks.hpp"
 #include "intake/verified_bundle.hpp"
 
@@ -29,13 +30,9 @@ class StagingArea {
   [[nodiscard]] std::optional<std::filesystem::path> any() const;
 
   /// What the copy of `bundle` still takes, in 4 KiB blocks, and in files.
-  struct Room {
-    std::uint64_t bytes = 0;
-    std::uint64_t inodes = 0;
-  };
-  [[nodiscard]] Room missing(const VerifiedBundle& bundle) const;
+  [[nodiscard]] base::Room missing(const VerifiedBundle& bundle) const;
   /// What the copies of other bundles take.
-  [[nodiscard]] Room others(const oci::Digest& bundle) const;
+  [[nodiscard]] base::Room others(const oci::Digest& bundle) const;
 
   /// Copies everything. Each chunk is verified in memory, and what was verified is written. Blobs
   /// that are there already are read and verified, and so is the beginning of one that is there in

@@ -19,7 +19,7 @@ using base::ErrorCode;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{32} * 1024 * 1024;
 constexpr std::uint64_t kReserveInodes = 256;
 
-void add(const Room& room, InstallPlan& plan) {
+void add(const base::Room& room, InstallPlan& plan) {
   plan.needed_bytes += room.bytes;
   plan.needed_inodes += room.inodes;
 }

@@ -15,13 +15,13 @@ constexpr std::uint64_t kBytesPerImage = std::uint64_t{1024} * 1024;
 
 }  // namespace
 
-Room layer_room(const bundle::Layer& layer) {
+base::Room layer_room(const bundle::Layer& layer) {
   return {.bytes = layer.installed_bytes + kBytesPerLayer +
                    layer.installed_inodes * kTarSplitBytesPerInode,
           .inodes = layer.installed_inodes + kInodesPerLayer};
 }
 
-Room image_room() {
+base::Room image_room() {
   return {.bytes = kBytesPerImage, .inodes = kInodesPerImage};
 }
 

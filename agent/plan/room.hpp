@@ -4,19 +4,15 @@
 #include <cstdint>
 #include <string>
 
+#include "base/sizes.hpp"
 #include "bundle/manifest.hpp"
 
 namespace agent::plan {
 
-struct Room {
-  std::uint64_t bytes = 0;
-  std::uint64_t inodes = 0;
-};
-
 /// A layer, with what an engine keeps of it beside its files.
-Room layer_room(const bundle::Layer& layer);
+base::Room layer_room(const bundle::Layer& layer);
 /// An image beside its layers: configuration, tags, a container.
-Room image_room();
+base::Room image_room();
 
 /// "13 MB", rounded up.
 std::string megabytes(std::uint64_t bytes);

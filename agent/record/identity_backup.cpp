@@ -36,6 +36,13 @@ base::Result<ConfigDocument> read_config(const fs::path& boot) {
   return ConfigDocument::parse(base::as_text(bytes));
 }
 
+/// The same, with a complete identity in it.
+base::Result<ConfigDocument> read_complete_config(const fs::path& boot) {
+  OU_TRY(auto config, read_config(boot));
+  OU_CHECK(check_identity(config));
+  return config;
+}
+
 std::map<std::string, std::string> boot_settings(const BackupPlaces& places) {
   auto files = read_boot_settings(places.boot);
   if (places.nonenc_boot != places.boot) {
@@ -175,24 +182,23 @@ base::Result<IdentityBackup> read_backup(const fs::path& place) {
 }
 
 base::Result<IdentityBackup> read_present(const BackupPlaces& places) {
-  auto config = read_config(places.boot);
-  auto checked = config ? check_identity(*config) : base::Status(config.error());
-  if (!checked) {
-    return std::move(checked).error().as(ErrorCode::kConfigJson);
+  auto config = read_complete_config(places.boot);
+  if (!config) {
+    return std::move(config).error().as(ErrorCode::kConfigJson);
   }
   return IdentityBackup{.config_json = config->text(), .files = boot_settings(places)};
 }
 
 base::Status back_up_identity(const BackupPlaces& places, const oci::Digest& bundle) {
-  auto present = read_present(places);
-  if (!present) {
-    return std::move(present).error().as(ErrorCode::kIdentityBackup);
+  auto config = read_complete_config(places.boot);
+  if (!config) {
+    return std::move(config).error().as(ErrorCode::kIdentityBackup);
   }
-  OU_TRY(const auto config, ConfigDocument::parse(present->config_json));
-  OU_CHECK(check_same_device(places.state, config));
-  OU_CHECK(check_same_device(places.data, config));
-  OU_CHECK(write_copy(places.state, *present, bundle));
-  return write_copy(places.data, *present, bundle);
+  OU_CHECK(check_same_device(places.state, *config));
+  OU_CHECK(check_same_device(places.data, *config));
+  const IdentityBackup present{.config_json = config->text(), .files = boot_settings(places)};
+  OU_CHECK(write_copy(places.state, present, bundle));
+  return write_copy(places.data, present, bundle);
 }
 
 base::Status forget_backups(const BackupPlaces& places) {

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <span>
 
+#include "bundle/key_limits.hpp"
 #include "bundle/minisign_file.hpp"
 #include "bundle/sealed_identity.hpp"
+#include "bundle/wipe.hpp"
 
 namespace bundle {
 namespace {
@@ -20,28 +22,15 @@ constexpr std::string_view kEncrypted = "offline-updater-box-encrypted:";
 constexpr std::size_t kKeyBytes = crypto_box_SECRETKEYBYTES;
 constexpr std::size_t kSealedKeyBytes =
     crypto_pwhash_SALTBYTES + crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES + kKeyBytes;
-constexpr std::size_t kMaxPasswordBytes = 1024;
 // Part of the format: other work is another kind of file.
 constexpr unsigned long long kOperations = crypto_pwhash_OPSLIMIT_MODERATE;
 constexpr std::size_t kMemoryBytes = crypto_pwhash_MEMLIMIT_MODERATE;
-
-template <typename Container>
-class Wipe {
- public:
-  explicit Wipe(Container& memory) : memory_(memory) {}
-  Wipe(const Wipe&) = delete;
-  Wipe& operator=(const Wipe&) = delete;
-  ~Wipe() { sodium_memzero(memory_.data(), memory_.size()); }
-
- private:
-  Container& memory_;
-};
 
 using KeyBytes = std::array<std::uint8_t, kKeyBytes>;
 
 /// The bytes of a file's only line, if it begins with `kind`.
 std::optional<base::Bytes> decode(std::string_view file, std::string_view kind, std::size_t size) {
-  const auto lines = file.size() <= 4096 ? minisign::lines_of(file, 1) : std::nullopt;
+  const auto lines = file.size() <= kMaxKeyFileBytes ? minisign::lines_of(file, 1) : std::nullopt;
   if (!lines || !lines->front().starts_with(kind)) {
     return std::nullopt;
   }

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <span>
 
+#include "bundle/key_limits.hpp"
 #include "bundle/minisign_file.hpp"
 #include "bundle/signature.hpp"
+#include "bundle/wipe.hpp"
 
 namespace bundle {
 namespace {
@@ -17,26 +19,12 @@ using base::Result;
 constexpr std::array<std::uint8_t, 2> kScrypt{'S', 'c'};
 constexpr std::array<std::uint8_t, 2> kNoDerivation{0, 0};
 constexpr std::array<std::uint8_t, 2> kBlake2b{'B', '2'};
-constexpr std::size_t kMaxKeyFileBytes = 4096;
-constexpr std::size_t kMaxPasswordBytes = 1024;
 
 // What a file may ask of the device that reads it: no more than minisign itself uses.
 constexpr std::uint64_t kMaxOperations = crypto_pwhash_scryptsalsa208sha256_OPSLIMIT_SENSITIVE;
 constexpr std::uint64_t kMaxMemoryBytes = crypto_pwhash_scryptsalsa208sha256_MEMLIMIT_SENSITIVE;
 constexpr std::uint64_t kMinOperations = crypto_pwhash_scryptsalsa208sha256_OPSLIMIT_MIN;
 constexpr std::uint64_t kMinMemoryBytes = crypto_pwhash_scryptsalsa208sha256_MEMLIMIT_MIN;
-
-template <typename Container>
-class Wipe {
- public:
-  explicit Wipe(Container& memory) : memory_(memory) {}
-  Wipe(const Wipe&) = delete;
-  Wipe& operator=(const Wipe&) = delete;
-  ~Wipe() { sodium_memzero(memory_.data(), memory_.size()); }
-
- private:
-  Container& memory_;
-};
 
 // Where the parts lie in the 158 bytes of a key file's second line.
 constexpr std::size_t kSecretOffset = 54;

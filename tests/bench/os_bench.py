@@ -9,15 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import MIB, table
 from ou_device import parts
 from ou_device.device import STATE, Device, new_stick
 from ou_device.disk import OLD_VERSION
-from ou_device.fleet import Fleet
+from ou_device.fleet import NEW_SUPERVISOR_VERSION, NEW_VERSION, Fleet
 from ou_device.machine import MachineError
 
-MIB = 1 << 20
-NEW_VERSION = "6.6.0"
-NEW_SUPERVISOR = "18.0.0"
 POLL_SECONDS = 0.2
 # What one look at the machine prints: phase, used bytes of data partition and other slot, sectors of the stick, agent's peak.
 LOOK = (f"cat {STATE}/journal.json 2>/dev/null | grep -o '\"phase\": *\"[a-z-]*\"' | cut -d'\"' -f4 | grep . || echo -; "
@@ -92,8 +90,8 @@ def by_hand(directory: Path, fleet: Fleet) -> Run:
         device.machine.stop()
 
 
-def row(*cells: str) -> None:
-    print("| " + " | ".join(cells) + " |", flush=True)
+def mib(size_bytes: int) -> str:
+    return f"{size_bytes / MIB:.0f} MiB"
 
 
 def of_phase(run: Run, phase: str, following: tuple[str, ...]) -> str:
@@ -109,28 +107,23 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(dir=parts.CACHE, prefix="bench-"))
     try:
         full = fleet.bundle("bench-full", 5, fleet.archives("two"),
-                            fleet.os_options(NEW_VERSION) + fleet.supervisor_options(NEW_SUPERVISOR))
+                            fleet.os_options(NEW_VERSION) + fleet.supervisor_options(NEW_SUPERVISOR_VERSION))
         os_only = fleet.bundle("bench-os", 5, None, fleet.os_options(NEW_VERSION))
         size = parts.hostapp(NEW_VERSION).stat().st_size
         bundle_size = sum(path.stat().st_size for path in os_only.rglob("*") if path.is_file())
-        print(f"hostapp {size / MIB:.0f} MiB in {OLD_VERSION} to {NEW_VERSION}; its bundle {bundle_size / MIB:.0f} MiB.\n")
+        print(f"hostapp {mib(size)} in {OLD_VERSION} to {NEW_VERSION}; its bundle {mib(bundle_size)}.\n")
         agent, hand = by_agent(base / "agent", fleet, os_only), by_hand(base / "hand", fleet)
         installed = agent.phases["rebooting"]
-        row("host OS alone", "until it is in the slot", "read from the stick", "peak extra disk", "peak memory of the agent")
-        row("---", "--:", "--:", "--:", "--:")
-        row("agent", f"{installed:.1f} s", f"{agent.medium_read / MIB:.0f} MiB", f"{agent.extra_disk / MIB:.0f} MiB",
-            f"{agent.memory / MIB:.0f} MiB")
-        row("hostapp-update -f, by hand", f"{hand.seconds:.1f} s", f"{hand.medium_read / MIB:.0f} MiB", f"{hand.extra_disk / MIB:.0f} MiB", "")
-        print()
+        table(["host OS alone", "until it is in the slot", "read from the stick", "peak extra disk", "peak memory of the agent"],
+              [["agent", f"{installed:.1f} s", mib(agent.medium_read), mib(agent.extra_disk), mib(agent.memory)],
+               ["hostapp-update -f, by hand", f"{hand.seconds:.1f} s", mib(hand.medium_read), mib(hand.extra_disk), ""]])
         whole = by_agent(base / "full", fleet, full)
         names = ("pulling", "installing-os", "rebooting", "confirming-os", "configuring", "switching", "confirming", "committing")
-        row("OS, supervisor and release, phase", "takes")
-        row("---", "--:")
-        row("verifying, planning", f"{min(whole.phases[name] for name in names if name in whole.phases):.1f} s")
-        for index, name in enumerate(names):
-            row(name, of_phase(whole, name, names[index + 1:]))
-        row("all", f"{whole.seconds:.1f} s")
-        print()
+        verified = min(whole.phases[name] for name in names if name in whole.phases)
+        table(["OS, supervisor and release, phase", "takes"],
+              [["verifying, planning", f"{verified:.1f} s"],
+               *[[name, of_phase(whole, name, names[index + 1:])] for index, name in enumerate(names)],
+               ["all", f"{whole.seconds:.1f} s"]])
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return 0

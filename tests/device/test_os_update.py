@@ -7,22 +7,19 @@ from pathlib import Path
 import pytest
 from ou_device.device import STATE, Device, new_stick
 from ou_device.disk import OLD_VERSION
-from ou_device.fleet import CRASH, Fleet, commit_of
-
-NEW_VERSION = "6.6.0"
-NEW_SUPERVISOR = "18.0.0"
+from ou_device.fleet import CRASH, NEW_SUPERVISOR_VERSION, NEW_VERSION, Fleet, commit_of
 
 
 @pytest.fixture
 def full(fleet: Fleet) -> Path:
     """OS, supervisor and release."""
     return fleet.bundle("full", 5, fleet.archives("two"),
-                        fleet.os_options(NEW_VERSION) + fleet.supervisor_options(NEW_SUPERVISOR))
+                        fleet.os_options(NEW_VERSION) + fleet.supervisor_options(NEW_SUPERVISOR_VERSION))
 
 
 def check_all_new(device: Device, bundle: Path) -> None:
     device.check_runs(NEW_VERSION, bundle)
-    assert "v" + NEW_SUPERVISOR in device.machine.read("/etc/balena-supervisor/supervisor.conf")
+    assert "v" + NEW_SUPERVISOR_VERSION in device.machine.read("/etc/balena-supervisor/supervisor.conf")
     assert device.volume_log()[-1] == "start of two"
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from ou_device.device import Device, new_stick
 from ou_device.disk import OLD_VERSION
-from ou_device.fleet import Fleet, commit_of
+from ou_device.fleet import NEW_VERSION, Fleet, commit_of
 
-NEW_VERSION = "6.6.0"
 CYCLE_SECONDS = 150.0  # about as long as an update takes here from the stick to the end
 
 

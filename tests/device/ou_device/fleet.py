@@ -24,6 +24,8 @@ volumes:
 """
 COUNT = "echo \"start of {name}\" >> /data/log; sync; exec sleep 1000000\n"
 CRASH = "echo broken; exit 3\n"
+NEW_VERSION = "6.6.0"  # of the host OS that bundles bring
+NEW_SUPERVISOR_VERSION = "18.0.0"
 NEW_SUPERVISOR = "registry2.balena-cloud.com/v2/fedcba9876543210fedcba9876543210"
 
 

@@ -116,6 +116,18 @@ TEST_CASE("identity restore: without a backup nothing is changed") {
   CHECK(bench.now().is_discarded());
 }
 
+TEST_CASE("identity restore: a damaged copy that is named is not passed over for the other one") {
+  Bench bench;
+  (void)bench.scratch.write("mnt/state/offline-updater/identity-backup.json", "{");
+  bench.now("");
+  const auto [exit, text] = bench.restore({.json = true, .from_backup = "state"});
+  CHECK(exit == Exit::kFailed);
+  CHECK(Json::parse(text)["error"]["name"] == "identity-backup");
+  CHECK(bench.now().is_discarded());
+  CHECK(bench.restore({.from_backup = "data"}).first == Exit::kDone);
+  CHECK(bench.now()["uuid"] == "aa11");
+}
+
 TEST_CASE("identity restore: not while an update is under way") {
   Bench bench;
   bench.now("{}");
