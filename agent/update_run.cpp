@@ -222,6 +222,9 @@ base::Status bring(Device& device, const Survey& survey, const bundle::Manifest&
   const auto bring_all = [&]() -> base::Status {
     OU_CHECK(device.journal.write(entry));
     OU_CHECK(pull_images(device, entry, manifest, *registry, chunks, stop));
+    // Stock Docker leaves that to the kernel: without it, what the journal says next would outlive
+    // the images.
+    install::file_system_sync(device.config.host_root, "/mnt/data")();
     OU_CHECK(prepare(device, survey, manifest, parts, entry));
     if (!parts.plan.install_os) {
       return base::ok();

@@ -53,7 +53,8 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual base::Result<EngineFacts> facts() = 0;
-  /// All images, untagged ones too.
+  /// All images, untagged ones too. One that the engine cannot describe, as a power cut may leave
+  /// it, is left out.
   virtual base::Result<std::vector<EngineImage>> images() = 0;
   /// By name, name:tag, name@digest or ID; nothing if there is none.
   virtual base::Result<std::optional<EngineImage>> find_image(const std::string& reference) = 0;
@@ -70,6 +71,8 @@ class Engine {
   /// Removes one name or reference; that it is not there is no error. Removing the last one removes
   /// the image, so tag first.
   virtual base::Status untag(const std::string& name) = 0;
+  /// Removes an image with all its names; that it is not there is no error.
+  virtual base::Status remove_image(const oci::Digest& image) = 0;
   /// All containers, stopped ones too.
   virtual base::Result<std::vector<EngineContainer>> containers() = 0;
 };

@@ -25,7 +25,7 @@ std::function<void()> file_system_sync(const std::filesystem::path& host_root,
   return [host_root, path] {
     const auto fd = base::open_in_root(host_root, path, O_RDONLY | O_DIRECTORY);
     if (!fd || ::syncfs(fd->get()) != 0) {
-      base::log::debug("the file system of " + path.string() + " was not synced");
+      base::log::warning("the file system of " + path.string() + " was not synced");
     }
   };
 }

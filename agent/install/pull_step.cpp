@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/log.hpp"
+
 namespace agent::install {
 namespace {
 
@@ -56,6 +58,17 @@ base::Status pull(Engine& engine, const LoopbackRegistry& registry,
   return pulled;
 }
 
+/// What a power cut interrupted can be an image that the engine lists, cannot read and does not
+/// pull again. It goes, with what of its layers nobody else has.
+base::Status remove_if_damaged(Engine& engine, const oci::Digest& image) {
+  const auto found = engine.find_image(image.text());
+  if (found || found.error().code() != ErrorCode::kEngine) {
+    return found ? base::ok() : base::Status(found.error());
+  }
+  base::log::warning("removed and pulled again: " + found.error().message());
+  return engine.remove_image(image);
+}
+
 base::Status check_arrived(Engine& engine, const bundle::Image& image) {
   OU_TRY(const auto arrived, engine.find_image(image.id.text()));
   if (!arrived || arrived->id != image.id) {
@@ -94,6 +107,7 @@ base::Status pull_images(Engine& engine, const LoopbackRegistry& registry,
       return Error(ErrorCode::kCancelled, "stopped before image " + image->id.text());
     }
     const std::string reference = registry.reference(*image);
+    OU_CHECK(remove_if_damaged(engine, image->id));
     OU_CHECK(pull(engine, registry, chunks, reference, stall_timeout, stop)
                  .within("pull image " + image->id.text()));
     OU_CHECK(check_arrived(engine, *image));

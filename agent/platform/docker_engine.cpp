@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/log.hpp"
 #include "base/printable.hpp"
 #include "platform/engine_replies.hpp"
 #include "platform/pull_messages.hpp"
@@ -102,9 +103,14 @@ base::Result<std::vector<EngineImage>> DockerEngine::images() {
   OU_TRY(const auto ids, read_ids(list).within("list images"));
   std::vector<EngineImage> images;
   for (const auto& id : ids) {
-    OU_TRY(auto image, find_image(id));
-    if (image) {  // else it was removed meanwhile
-      images.push_back(std::move(*image));
+    auto image = find_image(id);
+    if (!image && image.error().code() == ErrorCode::kEngine) {
+      base::log::warning("left out: " + image.error().message());
+      continue;
+    }
+    OU_TRY(auto found, std::move(image));
+    if (found) {  // else it was removed meanwhile
+      images.push_back(std::move(*found));
     }
   }
   return images;
@@ -165,13 +171,19 @@ base::Status DockerEngine::tag(const oci::Digest& image, const std::string& name
 }
 
 base::Status DockerEngine::untag(const std::string& name) {
-  const std::string doing = "remove the image name " + base::printable(name);
-  OU_TRY(const auto reply,
-         http_.call("DELETE", "/images/" + percent_encoded(name) + "?noprune=1", "", kRemoveTimeout)
-             .within(doing));
+  return remove(name, "?noprune=1").within("remove the image name " + base::printable(name));
+}
+
+base::Status DockerEngine::remove_image(const oci::Digest& image) {
+  return remove(image.text(), "?force=1").within("remove image " + image.text());
+}
+
+base::Status DockerEngine::remove(const std::string& reference, const char* options) {
+  OU_TRY(const auto reply, http_.call("DELETE", "/images/" + percent_encoded(reference) + options,
+                                      "", kRemoveTimeout));
   return reply.status == kOk || reply.status == kNotFound
              ? base::ok()
-             : base::Status(refused(reply.status, reply.body).within(doing));
+             : base::Status(refused(reply.status, reply.body));
 }
 
 base::Result<std::vector<EngineContainer>> DockerEngine::containers() {

@@ -23,9 +23,12 @@ class DockerEngine final : public install::Engine {
                     const std::function<bool()>& alive, std::stop_token stop) override;
   base::Status tag(const oci::Digest& image, const std::string& name) override;
   base::Status untag(const std::string& name) override;
+  base::Status remove_image(const oci::Digest& image) override;
   base::Result<std::vector<install::EngineContainer>> containers() override;
 
  private:
+  base::Status remove(const std::string& reference, const char* options);
+
   oci::EngineHttp http_;
 };
 

@@ -109,6 +109,16 @@ bool DockerEngine::holds_layers() const {
   return layers != std::filesystem::directory_iterator();
 }
 
+void DockerEngine::lose_what_was_not_synced() const {
+  for (const auto& layer : std::filesystem::directory_iterator(scratch_ / "data/overlay2")) {
+    for (const char* name : {"link", "lower"}) {
+      if (const auto file = layer.path() / name; std::filesystem::exists(file)) {
+        std::filesystem::resize_file(file, 0);
+      }
+    }
+  }
+}
+
 std::string DockerEngine::docker(std::vector<std::string> arguments) const {
   arguments.insert(arguments.begin(), {"docker", "--host", host()});
   return must_run(arguments);

@@ -30,6 +30,9 @@ class DockerEngine {
   [[nodiscard]] std::string host() const { return "unix://" + socket(); }
   /// Whether any layer is in its store. Looks at files: the API does not tell.
   [[nodiscard]] bool holds_layers() const;
+  /// Empties the files of each layer that say how it is mounted, as a power cut does with short
+  /// files that were not synced. \pre kill()
+  void lose_what_was_not_synced() const;
   /// Runs `docker` against this engine; throws when it fails. \return standard output
   std::string docker(std::vector<std::string> arguments) const;
 

@@ -193,6 +193,15 @@ base::Status FakeEngine::untag(const std::string& name) {
   return base::ok();
 }
 
+base::Status FakeEngine::remove_image(const oci::Digest& image) {
+  if (faults_.begin("engine.remove_image")) {
+    return broken(ErrorCode::kEngine);
+  }
+  stored.erase(image);
+  faults_.end();
+  return base::ok();
+}
+
 base::Result<std::vector<EngineContainer>> FakeEngine::containers() {
   if (faults_.begin("engine.containers")) {
     return broken(ErrorCode::kEngine);

@@ -40,6 +40,7 @@ class FakeEngine final : public agent::install::Engine {
                     const std::function<bool()>& alive, std::stop_token stop) override;
   base::Status tag(const oci::Digest& image, const std::string& name) override;
   base::Status untag(const std::string& name) override;
+  base::Status remove_image(const oci::Digest& image) override;
   base::Result<std::vector<agent::install::EngineContainer>> containers() override;
 
   /// As the supervisor does it: no faults, no counting.

@@ -238,6 +238,27 @@ TEST_CASE("engine: an engine that is killed during a pull completes the next one
   check_installed(engine, bundle);
 }
 
+TEST_CASE("engine: an image that a power cut has damaged is pulled again") {
+  support::DockerEngine daemon;
+  DockerEngine engine(daemon.socket());
+  const auto bundle = two_layer_bundle();
+  const RunningRegistry running(bundle);
+  REQUIRE(pull(engine, bundle, running));
+  daemon.kill();
+  daemon.lose_what_was_not_synced();
+  daemon.start();
+  const auto found = engine.find_image(bundle.image().id.text());
+  REQUIRE_FALSE(found);
+  CHECK(found.error().code() == ErrorCode::kEngine);
+  const auto images = engine.images();  // one damaged image does not hide the others
+  REQUIRE(images);
+  CHECK(images->empty());
+  const auto pulled = pull(engine, bundle, running);
+  INFO((pulled ? "" : pulled.error().message()));
+  REQUIRE(pulled);
+  check_installed(engine, bundle);
+}
+
 TEST_CASE("engine: pulling what does not exist is reported in the engine's words") {
   const support::DockerEngine daemon;
   DockerEngine engine(daemon.socket());

@@ -39,6 +39,9 @@ class FakeEngine final : public Engine {
   base::Result<EngineFacts> facts() override { return EngineFacts{}; }
   base::Result<std::vector<EngineImage>> images() override { return std::vector<EngineImage>{}; }
   base::Result<std::optional<EngineImage>> find_image(const std::string& reference) override {
+    if (damaged) {
+      return Error(ErrorCode::kEngine, "the engine answered 500");
+    }
     if (names.empty() || reference != bundle_.image().id.text()) {
       return std::optional<EngineImage>();
     }
@@ -49,7 +52,9 @@ class FakeEngine final : public Engine {
     if (during_pull) {
       return during_pull(alive, stop);
     }
-    names.insert(reference);
+    if (!damaged) {  // else the engine finds that it has the image
+      names.insert(reference);
+    }
     return base::ok();
   }
   base::Status tag(const oci::Digest& image, const std::string& name) override {
@@ -63,12 +68,17 @@ class FakeEngine final : public Engine {
     names.erase(name);
     return base::ok();
   }
+  base::Status remove_image(const oci::Digest& image) override {
+    damaged = damaged && image != bundle_.image().id;
+    return base::ok();
+  }
   base::Result<std::vector<EngineContainer>> containers() override {
     return std::vector<EngineContainer>{};
   }
 
   std::set<std::string> names;
   std::vector<oci::Digest> diff_ids;
+  bool damaged = false;  // it has the image and cannot read it
   std::function<base::Status(const std::function<bool()>&, const std::stop_token&)> during_pull;
 
  private:
@@ -202,4 +212,13 @@ TEST_CASE("pull step: a pull is alive while bytes are served, and not without") 
   };
   CHECK(code_of(pull.run()) == ErrorCode::kTimeout);
   CHECK(alive_seen == std::vector<bool>{false, true, false});
+}
+
+TEST_CASE("pull step: an image that the engine cannot read is removed and pulled again") {
+  const auto bundle = one_layer_bundle();
+  Pull pull(bundle);
+  pull.engine.damaged = true;
+  REQUIRE(pull.run());
+  CHECK_FALSE(pull.engine.damaged);
+  CHECK(pull.engine.names == std::set{keep_tag(pull.bundle_digest, bundle.image().id)});
 }
