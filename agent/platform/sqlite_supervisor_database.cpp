@@ -61,6 +61,23 @@ base::Result<Database> open(const std::filesystem::path& file, int flags) {
   return database;
 }
 
+/// To be read. A supervisor that lost its power in the middle of a change has left a journal with
+/// what was before: whoever opens the file next has to take the change back, for which reading is
+/// not enough. \source sqlite.org/lockingv3.html, "hot journal"
+base::Result<Database> open_to_read(const std::filesystem::path& file) {
+  constexpr const char* kLook = "PRAGMA schema_version";
+  OU_TRY(auto database, open(file, SQLITE_OPEN_READONLY));
+  const int result = sqlite3_exec(database.get(), kLook, nullptr, nullptr, nullptr);
+  if (result == SQLITE_READONLY &&
+      sqlite3_extended_errcode(database.get()) == SQLITE_READONLY_ROLLBACK) {
+    OU_TRY(database, open(file, SQLITE_OPEN_READWRITE));
+    if (sqlite3_exec(database.get(), kLook, nullptr, nullptr, nullptr) != SQLITE_OK) {
+      return failed(database.get(), "take back a change that was broken off");
+    }
+  }
+  return database;
+}
+
 /// One prepared statement with its parameters bound by position.
 class Statement {
  public:
@@ -130,7 +147,7 @@ base::Result<std::set<std::string>> columns(sqlite3* database, const std::string
 base::Result<std::optional<std::string>> one_text(const std::filesystem::path& file,
                                                   const std::string& sql,
                                                   const std::string& parameter) {
-  OU_TRY(const auto database, open(file, SQLITE_OPEN_READONLY));
+  OU_TRY(const auto database, open_to_read(file));
   OU_TRY(auto query, Statement::prepare(database.get(), sql));
   query.bind(parameter);
   OU_TRY(const bool found, query.step());
@@ -173,7 +190,7 @@ base::Status set_pin(sqlite3* database, const std::optional<std::string>& pin) {
 }  // namespace
 
 base::Status SqliteSupervisorDatabase::check_schema() {
-  OU_TRY(const auto database, open(file_, SQLITE_OPEN_READONLY));
+  OU_TRY(const auto database, open_to_read(file_));
   const std::map<std::string, std::set<std::string>> needed{
       {"app",
        {"appId", "uuid", "name", "releaseId", "commit", "source", "services", "volumes",
@@ -194,7 +211,7 @@ base::Status SqliteSupervisorDatabase::check_schema() {
 }
 
 base::Result<std::vector<AppRow>> SqliteSupervisorDatabase::apps() {
-  OU_TRY(const auto database, open(file_, SQLITE_OPEN_READONLY));
+  OU_TRY(const auto database, open_to_read(file_));
   OU_TRY(auto query,
          Statement::prepare(database.get(),
                             "SELECT appId, uuid, name, releaseId, \"commit\", source, services, "
@@ -227,6 +244,7 @@ base::Result<std::optional<std::string>> SqliteSupervisorDatabase::api_key() {
 }
 
 base::Status SqliteSupervisorDatabase::back_up(const std::filesystem::path& path) {
+  OU_CHECK(open_to_read(file_).map([](const Database&) {}));  // so that the file is all there is
   auto bytes = base::read_file(file_, kMaxDatabaseBytes);
   if (!bytes) {
     return std::move(bytes).error().as(ErrorCode::kSupervisorDatabase);
