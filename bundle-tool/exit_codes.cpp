@@ -54,6 +54,9 @@ ExitCode exit_code_of(base::ErrorCode code) {
     case ErrorCode::kLimitExceeded:
     case ErrorCode::kSourceUnsupported:
     case ErrorCode::kImageInvalid:
+    case ErrorCode::kDiskImage:
+    case ErrorCode::kDiskImageUnsupported:
+    case ErrorCode::kDriveRefused:
     case ErrorCode::kOsImageInvalid:
     case ErrorCode::kWrongDeviceType:
     case ErrorCode::kArchitecture:

@@ -11,6 +11,10 @@ for package in "${wanted[@]}"; do
     missing+=("$package")
   fi
 done
+# npm comes with some builds of nodejs, and as a package of its own with Debian's.
+if [ "${1:-all}" = all ] && ! command -v npm > /dev/null; then
+  missing+=(nodejs npm)
+fi
 if [ ${#missing[@]} -eq 0 ]; then
   echo "packages: all ${#wanted[@]} are installed"
   exit 0

@@ -72,6 +72,14 @@ std::string_view name_of(ErrorCode code) {
       return "file-altered";
     case ErrorCode::kSourceUnsupported:
       return "source-unsupported";
+    case ErrorCode::kDiskImage:
+      return "disk-image";
+    case ErrorCode::kDiskImageUnsupported:
+      return "disk-image-unsupported";
+    case ErrorCode::kDriveRefused:
+      return "drive-refused";
+    case ErrorCode::kDriveAltered:
+      return "drive-altered";
     case ErrorCode::kImageInvalid:
       return "image-invalid";
     case ErrorCode::kComposeInvalid:

@@ -45,6 +45,10 @@ enum class ErrorCode : int {
   kFileAltered = 128,
   kSourceUnsupported = 130,
   kImageInvalid = 131,
+  kDiskImage = 132,
+  kDiskImageUnsupported = 133,
+  kDriveRefused = 134,
+  kDriveAltered = 135,
   kComposeInvalid = 140,
   kTargetStateInvalid = 141,
 

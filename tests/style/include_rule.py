@@ -13,7 +13,8 @@ for _place, _stage in enumerate(STAGES):
 ALLOWED['platform'] = {*LIBRARIES, 'record', *STAGES, 'platform'}
 ALLOWED['agent'] = {*LIBRARIES, 'record', *STAGES, 'agent'}
 ALLOWED['agent-main'] = {*ALLOWED['agent'], 'platform'}
-ALLOWED['bundle-tool'] = {*LIBRARIES, 'bundle-tool'}
+ALLOWED['image'] = {'base', 'oci', 'image'}  # for the host alone
+ALLOWED['bundle-tool'] = {*LIBRARIES, 'image', 'bundle-tool'}
 
 HEAVY = ('nlohmann/', 'boost/', 'CLI/', 'spdlog/')
 FORWARD_DECLARATIONS = 'nlohmann/json_fwd.hpp'
@@ -40,7 +41,7 @@ def resolve(path, included, exists):
         if exists(candidate):
             return candidate
     first = included.split('/')[0]
-    folder = 'lib' if first in LIBRARIES else first if first in ('tests', 'bundle-tool') else 'agent'
+    folder = 'lib' if first in (*LIBRARIES, 'image') else first if first in ('tests', 'bundle-tool') else 'agent'
     return included if folder == first else os.path.normpath(os.path.join(folder, included))
 
 
@@ -66,5 +67,5 @@ def check(path, source, exists):
             yield line, f'"{included}" belongs to the tests'
         elif unit_of(target) not in ALLOWED[unit]:
             yield line, f'{unit} may not include {unit_of(target)} ("{included}")'
-        if target == 'lib/base/log.hpp' and unit in LIBRARIES and unit != 'base':
+        if target == 'lib/base/log.hpp' and unit in (*LIBRARIES, 'image') and unit != 'base':
             yield line, 'libraries do not log: they return errors'

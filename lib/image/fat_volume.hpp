@@ -1,0 +1,51 @@
+// A FAT file system inside an image, through mtools. The tools work on a copy of the volume, so
+// that nothing outside of it can be changed and a change arrives as a whole or not at all.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/sizes.hpp"
+#include "image/block_range.hpp"
+
+namespace image {
+
+struct FatEntry {
+  std::string name;  // the long one, as it was written
+  bool directory;
+  std::uint64_t size_bytes;
+};
+
+class FatVolume {
+ public:
+  /// \error ErrorCode::kDiskImage when it is no FAT, is larger than its range or is damaged;
+  ///   kNotFound when mtools is not installed; kNoSpace, kIo
+  static base::Result<FatVolume> open(const BlockRange& range,
+                                      const std::filesystem::path& scratch);
+
+  [[nodiscard]] std::uint64_t free_bytes() const;
+  /// Case does not matter in paths. Nothing when it is not there.
+  /// \error ErrorCode::kLimitExceeded, kDiskImage, kIo
+  [[nodiscard]] base::Result<std::optional<std::string>> read_file(const std::string& path,
+                                                                   std::uint64_t limit_bytes) const;
+  /// \param path "" is the root \error ErrorCode::kDiskImage, kIo; kNotFound
+  [[nodiscard]] base::Result<std::vector<FatEntry>> list(const std::string& path) const;
+  /// Replaces or makes a file; missing directories are made. \error ErrorCode::kNoSpace, kIo
+  base::Status write_file(const std::string& path, std::string_view content);
+  /// Fine when it is not there. \error ErrorCode::kIo
+  base::Status remove_file(const std::string& path);
+
+  /// Checks the copy (both tables alike, free count right) and writes what has changed back to the
+  /// image, then syncs it. \error ErrorCode::kIo, kDiskImage
+  base::Status commit();
+
+ private:
+  struct State;
+  explicit FatVolume(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace image
