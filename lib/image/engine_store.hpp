@@ -31,7 +31,8 @@ class EngineStore {
                                         const std::string& root);
 
   [[nodiscard]] const std::vector<StoredImage>& images() const { return images_; }
-  /// By image ID ("sha256:..."), full reference, or repository without tag; nothing if there is none.
+  /// By image ID ("sha256:..."), full reference, or repository without tag; nothing if there is
+  /// none.
   [[nodiscard]] const StoredImage* find(const std::string& name) const;
 
   /// Its layers are put together from the files of the store and the record of the original archive

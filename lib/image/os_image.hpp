@@ -74,8 +74,9 @@ base::Result<OsImage> open_inner_image(const OsImage& flasher, const InnerImage&
                                        base::ProgressSink& progress);
 
 /// Writes a changed inner image back, and makes flash-rootA larger if it does not fit.
-/// \error ErrorCode::kDiskImageUnsupported when it is signed, with what to do instead; kNoSpace, kIo
-base::Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
-                                  base::ProgressSink& progress);
+/// \error ErrorCode::kDiskImageUnsupported when it is signed, with what to do instead; kNoSpace,
+/// kIo
+base::Status put_inner_image_back(OsImage& flasher, const InnerImage& inner,
+                                  const ImageFile& content, base::ProgressSink& progress);
 
 }  // namespace image
