@@ -445,11 +445,13 @@ record::RunOutcome run_update(Device& device, const Survey& survey,
   if (auto brought = bring(device, survey, manifest, chunks, parts, entry, stop); !brought) {
     return not_brought(device, entry, parts.change, std::move(brought).error(), stop);
   }
-  entry.phase = phase_after_bringing(parts);
-  if (auto status = device.journal.write(entry); !status) {
-    return give_up(device, entry, parts.change, std::move(status).error());
+  auto brought_entry = entry;
+  brought_entry.phase = phase_after_bringing(parts);
+  if (auto status = device.journal.write(brought_entry); !status) {
+    // A device that forgot the update now would start an OS of which nobody knows.
+    return not_brought(device, entry, parts.change, std::move(status).error(), stop);
   }
-  return finish_update(device, std::move(entry), std::move(stop));
+  return finish_update(device, std::move(brought_entry), std::move(stop));
 }
 
 record::RunOutcome finish_update(Device& device, record::JournalEntry entry, std::stop_token stop) {

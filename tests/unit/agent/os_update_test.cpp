@@ -211,6 +211,27 @@ TEST_CASE("os update: an installation that goes wrong is undone before the resta
   check_all_old(bench);
 }
 
+TEST_CASE("os update: a journal that cannot be written once the OS is there undoes it") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  const auto obstacle = bench.device.scratch / "journal.json.new";
+  bench.device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    const bool installing = entry && entry->phase == agent::record::Phase::kInstallingOs;
+    if (installing && !bench.device.host.is_settled()) {
+      std::filesystem::create_directories(obstacle / "full");  // as little can be written as then
+    }
+  };
+  const auto outcome = bench.take_medium();
+  CHECK(outcome.result == RunResult::kFailed);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->code() == ErrorCode::kJournal);
+  CHECK(std::filesystem::exists(obstacle));
+  check_in_order(bench);
+  bench.device.reboot();  // for whatever reason
+  check_all_old(bench);
+}
+
 TEST_CASE("os update: a release that crashes on the new OS is gone back from, the OS stays") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
