@@ -71,6 +71,16 @@ ServiceImages new_images(const std::optional<ReleaseSwitch>& change) {
   return change ? change->new_images : ServiceImages();
 }
 
+/// An agent that was ended while it had the supervisor stopped (the restart of the engine that its
+/// own change of config.json causes is enough) has left that to the next one.
+base::Status leave_supervisor_running(Device& device, const JournalEntry& entry) {
+  if (entry.phase == Phase::kPulling) {
+    return base::ok();  // nothing has been stopped yet
+  }
+  auto access = supervisor_access(device);
+  return install::resume_supervisor(access);
+}
+
 /// Nothing more is to be done for this bundle: remembers a failure, and forgets the journal.
 RunOutcome close(Device& device, const JournalEntry& entry, RunResult result, Error why,
                  bool remember) {
@@ -78,6 +88,9 @@ RunOutcome close(Device& device, const JournalEntry& entry, RunResult result, Er
   if (remember) {
     const bool by_power_cut = why.code() == ErrorCode::kOsNotStarted;
     status = device.ledger.failed(entry.bundle, entry.sequence, clock_now(), why, by_power_cut);
+  }
+  if (status) {
+    status = leave_supervisor_running(device, entry);
   }
   if (status) {
     status = device.journal.clear();
@@ -277,6 +290,9 @@ RunOutcome commit(Device& device, const JournalEntry& entry,
       device.ledger.installed(entry.bundle, entry.fleet_uuid, entry.sequence, clock_now());
   if (status) {
     status = finish_settings(device, entry);
+  }
+  if (status) {
+    status = leave_supervisor_running(device, entry);
   }
   if (status) {
     status = device.journal.clear();

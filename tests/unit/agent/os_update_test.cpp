@@ -312,7 +312,8 @@ TEST_CASE("os update: a stick with another bundle undoes what the first one has 
   CHECK(bench.device.host.read("mnt/boot/os-release").find("6.5.3") != std::string::npos);
 }
 
-TEST_CASE("os update: wherever the power goes, the device ends in order") {
+TEST_CASE("os update: wherever the power goes or the agent ends, the device ends in order") {
+  const bool agent_alone = GENERATE(false, true);
   const auto behaviour = GENERATE(OsBehaviour::kGood, OsBehaviour::kUnhealthy);
   const auto kind = GENERATE(Faults::Kind::kCutBefore, Faults::Kind::kCutAfter);
   const bool with_medium = GENERATE(true, false);
@@ -322,7 +323,7 @@ TEST_CASE("os update: wherever the power goes, the device ends in order") {
   for (;; ++call) {
     UpdateBench bench(bundle);
     bench.device.host.behaviour = behaviour;
-    CAPTURE(behaviour, kind, with_medium, call);
+    CAPTURE(agent_alone, behaviour, kind, with_medium, call);
     bench.device.faults.arm(kind, call);
     bool struck = false;
     for (int start = 0; start < kMaxStarts && !struck; ++start) {
@@ -351,7 +352,9 @@ TEST_CASE("os update: wherever the power goes, the device ends in order") {
       break;
     }
     bench.device.faults.disarm();
-    bench.device.reboot();
+    if (!agent_alone) {
+      bench.device.reboot();
+    }
     const auto outcome = run_to_the_end(bench, with_medium);
     CAPTURE(outcome.error ? outcome.error->message() : "");
     check_in_order(bench);
@@ -363,7 +366,7 @@ TEST_CASE("os update: wherever the power goes, the device ends in order") {
     }
     CHECK((outcome.result == RunResult::kUpdated) <= (behaviour == OsBehaviour::kGood));
   }
-  CAPTURE(behaviour, kind, with_medium, call, updated);
+  CAPTURE(agent_alone, behaviour, kind, with_medium, call, updated);
   CHECK(call > (behaviour == OsBehaviour::kGood ? 120 : 60));
   CHECK((updated > 40) == (behaviour == OsBehaviour::kGood));
 }
