@@ -221,7 +221,7 @@ Exit install_command(Device& device, const record::OutcomeStore& outcomes,
     print_error(entry.error(), options.json);
     return Exit::kFailed;
   }
-  if (*entry && (*entry)->phase != record::Phase::kPulling) {
+  if (*entry && !needs_medium(device, **entry)) {
     const auto outcome = finish_update(device, **std::move(entry), stop);
     std::cerr << "An update was under way and came first: " << record::name_of(outcome.result)
               << "\n";

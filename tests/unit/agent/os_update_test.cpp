@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/json.hpp"
+#include "commands.hpp"
 #include "install/pull_step.hpp"
 #include "record/identity_backup.hpp"
 #include "support/update_bench.hpp"
@@ -310,6 +311,30 @@ TEST_CASE("os update: a stick with another bundle undoes what the first one has 
   CHECK(bench.device.host.is_settled());
   CHECK(bench.device.host.running_version() == FakeHost::kOldVersion);
   CHECK(bench.device.host.read("mnt/boot/os-release").find("6.5.3") != std::string::npos);
+}
+
+TEST_CASE("os update: the install command goes on with an OS that still needs its medium") {
+  const OsBundle stick;
+  UpdateBench bench(stick);
+  std::stop_source stop;
+  bench.device.faults.on_call = [&](const std::string& name) {
+    if (name == "services.run offline-updater-os.service") {
+      stop.request_stop();
+    }
+  };
+  REQUIRE(bench.take_medium(stop.get_token()).result == RunResult::kInterrupted);
+  bench.device.faults.on_call = nullptr;
+  bench.config.trust_file =
+      bench.device.scratch.write("trust", bundle::to_public_key_file(stick.key.public_key()));
+  const agent::record::OutcomeStore outcomes(bench.config.state_dir);
+  const auto install = [&](agent::Device& device) {
+    return agent::install_command(device, outcomes, {.path = stick.medium.path()}, {});
+  };
+  CHECK_THROWS_AS(bench.with_device(install), PowerCut);  // the device restarts into the new OS
+  bench.device.reboot();
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  check_in_order(bench);
+  check_all_new(bench);
 }
 
 TEST_CASE("os update: wherever the power goes or the agent ends, the device ends in order") {
