@@ -175,7 +175,6 @@ base::Status install_os(Device& device, JournalEntry& entry,
   LogFollower log(os_log(device.config));
   if (before.state != UnitState::kRunning) {
     OU_CHECK(device.services.forget(install::kOsUnit, kUnitTimeout));
-    OU_CHECK(install::forget_earlier_rollback(device.config.host_root));
     OU_CHECK(base::remove_file_durably(os_log(device.config)));
     OU_CHECK(device.services.run(install::os_unit(registry.reference(image),
                                                   on_host(device.config, os_log(device.config)),

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/log.hpp"
+#include "install/os_step.hpp"
 #include "install/pull_step.hpp"
 #include "install/release_switch_json.hpp"
 #include "plan/install_plan.hpp"
@@ -242,6 +243,9 @@ base::Status bring(Device& device, const Survey& survey, const bundle::Manifest&
     if (!parts.plan.install_os) {
       return base::ok();
     }
+    // Before the journal names this phase: what an earlier update left would be taken for the end
+    // of this one.
+    OU_CHECK(install::forget_earlier_rollback(device.config.host_root));
     entry.phase = Phase::kInstallingOs;
     OU_CHECK(device.journal.write(entry));
     return install_os(device, entry, *registry, chunks, *manifest.find_image(entry.os->image),

@@ -197,6 +197,24 @@ TEST_CASE("os update: a power cut while the OS starts costs one more try") {
   check_all_new(bench);
 }
 
+TEST_CASE("os update: a second try that is cut before it begins is no second failure") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.host.behaviour = OsBehaviour::kDoesNotBoot;
+  check_goes_back(bench, ErrorCode::kOsNotStarted);
+  bench.device.host.behaviour = OsBehaviour::kGood;
+  bench.device.faults.on_call = [&](const std::string& name) {
+    if (name == "services.report offline-updater-os.service") {
+      bench.device.faults.on_call = nullptr;
+      throw PowerCut();
+    }
+  };
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  CHECK(bench.device.host.installations == 2);
+  check_in_order(bench);
+  check_all_new(bench);
+}
+
 TEST_CASE("os update: an installation that goes wrong is undone before the restart") {
   const auto behaviour = GENERATE(OsBehaviour::kHooksFail, OsBehaviour::kNoBreadcrumbs);
   CAPTURE(behaviour);
