@@ -115,6 +115,7 @@ void take_over(const JournalEntry& open, JournalEntry& entry) {
   if (open.bundle == entry.bundle) {
     entry.started_at = open.started_at;
     entry.os = open.os;  // what the boot selector says by now may be the work of a broken-off hook
+    entry.phase = open.phase;  // should it be given up now, that hook has to be undone
   }
 }
 

@@ -251,6 +251,28 @@ TEST_CASE("os update: a journal that cannot be written once the OS is there undo
   check_all_old(bench);
 }
 
+TEST_CASE("os update: what a broken-off hook left is undone when the second try comes to nothing") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.faults.on_call = [&](const std::string& name) {
+    if (name == "host.tick" &&
+        bench.device.host.read("mnt/boot/os-release").find("6.6.0") != std::string::npos) {
+      throw PowerCut();  // half of the boot files are copied
+    }
+  };
+  CHECK_THROWS_AS(bench.take_medium(), PowerCut);
+  bench.device.faults.on_call = nullptr;
+  bench.device.reboot();
+  REQUIRE(bench.device.host.running_version() == FakeHost::kOldVersion);
+  bench.device.engine.stored.erase(bundle.image(0));  // the power cut cost an image
+  std::stop_source stop;
+  bench.device.engine.during_pull = [&] { stop.request_stop(); };
+  CHECK(bench.take_medium(stop.get_token()).result == RunResult::kInterrupted);
+  CHECK(run_to_the_end(bench, false).result == RunResult::kFailed);
+  check_in_order(bench);
+  CHECK(bench.device.host.read("mnt/boot/os-release").find("6.5.3") != std::string::npos);
+}
+
 TEST_CASE("os update: a release that crashes on the new OS is gone back from, the OS stays") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
