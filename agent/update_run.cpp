@@ -271,7 +271,8 @@ RunOutcome not_brought(Device& device, const JournalEntry& entry,
   if (why.code() == ErrorCode::kCancelled) {
     return interrupted(entry, std::move(why));
   }
-  if (entry.phase == Phase::kInstallingOs) {
+  // With balenaHUP's lock in other hands nothing was begun: what there is to undo is not ours.
+  if (entry.phase == Phase::kInstallingOs && why.code() != ErrorCode::kUpdateInProgress) {
     base::log::warning("the host OS was not installed: " + why.message());
     if (auto undone = undo_os(device, entry, stop); !undone) {
       return interrupted(entry, std::move(undone).error().as(ErrorCode::kRollbackFailed));

@@ -165,6 +165,10 @@ void FakeHost::run_hooks(bool during_update, const std::string& version) {
 
 void FakeHost::step_of_update() {
   auto& report = units_.at(agent::install::kOsUnit);
+  if (behaviour == OsBehaviour::kLockHeld) {
+    report = {UnitState::kFailed, agent::install::kOsLockHeld, "exit-code"};
+    return;
+  }
   switch (step_++) {
     case 0:
       slots_.erase(other_slot());

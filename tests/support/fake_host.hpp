@@ -20,6 +20,7 @@ enum class OsBehaviour {
   kUnhealthy,      // rollback-health goes back
   kHooksFail,      // hostapp-update undoes it and fails
   kNoBreadcrumbs,  // hostapp-update succeeds, and has left something out
+  kLockHeld,       // balenaHUP has its lock
 };
 
 class FakeHost {

@@ -273,6 +273,21 @@ TEST_CASE("os update: what a broken-off hook left is undone when the second try 
   CHECK(bench.device.host.read("mnt/boot/os-release").find("6.5.3") != std::string::npos);
 }
 
+TEST_CASE("os update: another program that begins to update the OS first is left alone") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.host.behaviour = OsBehaviour::kLockHeld;
+  const auto outcome = bench.take_medium();
+  CHECK(outcome.result == RunResult::kFailed);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->code() == ErrorCode::kUpdateInProgress);
+  const auto& calls = bench.device.faults.names();
+  CHECK(std::count(calls.begin(), calls.end(), "services.run offline-updater-os-undo.service") ==
+        0);
+  check_in_order(bench);
+  check_all_old(bench);
+}
+
 TEST_CASE("os update: a release that crashes on the new OS is gone back from, the OS stays") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
