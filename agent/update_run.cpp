@@ -336,6 +336,10 @@ RunOutcome os_went_back(Device& device, const JournalEntry& entry,
   return close(device, entry, RunResult::kReverted, std::move(why), true);
 }
 
+bool has_gone_back(const Error& why) {
+  return why.code() == ErrorCode::kOsReverted || why.code() == ErrorCode::kOsNotStarted;
+}
+
 /// The agent was started while an OS was being installed: `entry` goes on to the right phase.
 base::Status take_up_os(Device& device, JournalEntry& entry, const std::stop_token& stop) {
   OU_TRY(const auto progress, os_progress(device, entry));
@@ -349,10 +353,14 @@ base::Status take_up_os(Device& device, JournalEntry& entry, const std::stop_tok
     case OsProgress::kTakenOver:
       break;
   }
-  OU_CHECK(confirm_os(device, entry, stop));
+  auto settled = confirm_os(device, entry, stop);
+  if (!settled && !has_gone_back(settled.error())) {
+    return settled;
+  }
   // The device was restarted before the boot files had been checked, so not all of them may be
-  // there: the new OS's own hooks put them in order.
+  // those of the OS that stays, whichever that is: its own hooks put them in order.
   OU_CHECK(complete_boot_files(device, stop));
+  OU_CHECK(std::move(settled));
   entry.phase = phase_after_os(entry);
   return base::ok();
 }
@@ -405,7 +413,7 @@ bool is_retried(Phase phase, ErrorCode code) {
 /// What a failed step means. Nothing: the update goes back, `entry` says so.
 std::optional<RunOutcome> failed_step(Device& device, JournalEntry& entry,
                                       const std::optional<ReleaseSwitch>& change, Error why) {
-  if (why.code() == ErrorCode::kOsReverted || why.code() == ErrorCode::kOsNotStarted) {
+  if (has_gone_back(why)) {
     return os_went_back(device, entry, change, std::move(why));
   }
   if (why.code() == ErrorCode::kCancelled || is_retried(entry.phase, why.code())) {

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include "base/json.hpp"
 #include "install/os_step.hpp"
@@ -211,6 +212,9 @@ void FakeHost::tick() {
     run_hooks(false, running_version());
     units_[agent::install::kOsUndoUnit].state = UnitState::kSucceeded;
   }
+  if (std::exchange(nothing_to_confirm_, false)) {
+    remove_breadcrumbs();
+  }
   if (checks_left_ > 0 && --checks_left_ == 0) {  // rollback-health has come to an end
     if (slots_.at(running_).healthy) {
       remove_breadcrumbs();
@@ -234,6 +238,7 @@ void FakeHost::boot() {
   ++boots_;
   units_.clear();
   going_down_ = false;
+  nothing_to_confirm_ = false;
   checks_left_ = 0;
   const auto text = read(kGrubenv);
   std::string selected = text.find("resin_root_part=2") != std::string::npos ? "2" : "3";
@@ -256,6 +261,8 @@ void FakeHost::boot() {
   } else if (tried) {
     set_selector(running_, true, 1);
     checks_left_ = kHealthChecks;
+  } else if (rollback_health_is_late) {
+    nothing_to_confirm_ = true;
   } else {
     remove_breadcrumbs();  // "nothing to do"
   }

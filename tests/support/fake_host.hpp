@@ -48,7 +48,8 @@ class FakeHost {
   void write(const std::string& path, const std::string& content) const;
 
   OsBehaviour behaviour = OsBehaviour::kGood;
-  int installations = 0;  // that have begun
+  bool rollback_health_is_late = false;  // the agent is started before it has looked
+  int installations = 0;                 // that have begun
 
  private:
   struct Slot {
@@ -78,6 +79,7 @@ class FakeHost {
   int boots_ = 0;
   int checks_left_ = 0;  // of rollback-health
   bool going_down_ = false;
+  bool nothing_to_confirm_ = false;  // rollback-health is about to find out
 };
 
 }  // namespace support

@@ -288,6 +288,26 @@ TEST_CASE("os update: another program that begins to update the OS first is left
   check_all_old(bench);
 }
 
+TEST_CASE("os update: boot files of an OS that never got its turn do not stay") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.faults.on_call = [&](const std::string& name) {
+    if (name == "host.tick" &&
+        std::filesystem::exists(bench.device.scratch / "mnt/state/rollback-health-breadcrumb")) {
+      throw PowerCut();  // before the hook that points the bootloader at the new OS
+    }
+  };
+  CHECK_THROWS_AS(bench.take_medium(), PowerCut);
+  bench.device.faults.on_call = nullptr;
+  bench.device.host.rollback_health_is_late = true;
+  bench.device.reboot();
+  const auto outcome = bench.start();
+  REQUIRE(outcome);
+  CHECK(outcome->result == RunResult::kReverted);
+  check_in_order(bench);
+  CHECK(bench.device.host.read("mnt/boot/os-release").find("6.5.3") != std::string::npos);
+}
+
 TEST_CASE("os update: a release that crashes on the new OS is gone back from, the OS stays") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
