@@ -114,15 +114,33 @@ class UpdateWorker::State {
       retry_early_media();
       auto medium = waiting_.pop(stop, next_look(entry.has_value(), due));
       if (medium) {
+        undo_failed_ = false;
         take_medium(*medium, stop);
         entry = open_update(std::move(entry));
       } else if (entry && !stop.stop_requested()) {
-        report(abandon_update(device_, *entry,
-                              Error(ErrorCode::kMediumTimeout, "the medium did not come back")),
-               {});
-        entry.reset();
+        entry = give_up(*std::move(entry), stop);
       }
     }
+  }
+
+  /// The medium of an update did not come back. What cannot be undone yet is tried again soon:
+  /// until then a restart of the device may start half of a new OS. \return what the journal has
+  /// afterwards
+  std::optional<record::JournalEntry> give_up(record::JournalEntry entry,
+                                              const std::stop_token& stop) {
+    const auto outcome = guarded([&] {
+      return abandon_update(device_, entry,
+                            Error(ErrorCode::kMediumTimeout, "the medium did not come back"));
+    });
+    undo_failed_ = outcome.result == RunResult::kInterrupted;
+    if (!undo_failed_ || !is_repeated(outcome)) {
+      report(outcome, {});
+    }
+    if (!undo_failed_) {
+      return std::nullopt;
+    }
+    device_.waiter.wait(kRetry, stop);
+    return open_update(std::move(entry));
   }
 
   /// Nothing, or what could not be brought to its end. If the journal cannot be read: `known`.
@@ -136,7 +154,7 @@ class UpdateWorker::State {
                                                   std::optional<std::chrono::seconds> due) {
     const auto now = std::chrono::steady_clock::now();
     if (update_is_open) {
-      return now + device_.config.wait_for_medium;
+      return undo_failed_ ? now : now + device_.config.wait_for_medium;
     }
     if (!early_.empty()) {
       due = until_open(device_.config.windows, device_.clock());
@@ -318,6 +336,8 @@ class UpdateWorker::State {
   media::MediaPolicy policy_;
   bundle::Trust trust_;
   OutcomeReporter reporter_;
+
+  bool undo_failed_ = false;  // of the update that is open; the update loop's own
 
   MediaQueue waiting_;    // for the update loop
   MediaQueue returning_;  // appeared during an update

@@ -76,6 +76,48 @@ TEST_CASE("update worker: an update that cannot be brought to its end yet is tri
   CHECK_THAT(**last, Catch::Contains("reverted"));
 }
 
+TEST_CASE("update worker: an installation of an OS that cannot be undone yet is tried again") {
+  const support::OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.config.wait_for_medium = std::chrono::seconds(1);
+  auto& faults = bench.device.faults;
+  std::stop_source stop;
+  faults.on_call = [&](const std::string& call) {
+    if (call == "services.run offline-updater-os.service") {
+      stop.request_stop();
+    }
+  };
+  REQUIRE(bench.take_medium(stop.get_token()).result == agent::record::RunResult::kInterrupted);
+
+  std::promise<void> failed;
+  faults.on_call = [&, refusals = 0](const std::string& call) mutable {
+    if (call == "services.run offline-updater-os-undo.service" && ++refusals <= 2) {
+      faults.fail_this_call();
+    } else if (call == "progress.phase failed") {
+      failed.set_value();
+    }
+  };
+  auto ledger = bench.ledger();
+  agent::Device world{bench.config,
+                      bench.device.engine,
+                      bench.device.supervisor.database,
+                      bench.device.supervisor,
+                      bench.device.supervisor,
+                      bench.journal,
+                      ledger,
+                      bench.device.progress,
+                      bench.device.waiter};
+  NoMounter mounter;
+  const agent::record::OutcomeStore outcomes(bench.config.state_dir);
+  agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
+  REQUIRE(worker.start());
+  REQUIRE(failed.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+  worker.stop();
+  CHECK_FALSE(bench.journal_entry());
+  CHECK(bench.device.host.is_settled());
+  CHECK(bench.device.host.running_version() == support::FakeHost::kOldVersion);
+}
+
 TEST_CASE("update worker: a copy is installed without a medium when its window opens") {
   const SignedBundle bundle;
   UpdateBench bench(bundle);
