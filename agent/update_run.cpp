@@ -403,11 +403,13 @@ base::Status take_step(Device& device, JournalEntry& entry,
   return Error(ErrorCode::kInternal, "not a step of its own");
 }
 
-/// Whether a failed step is left as it is, to be tried again, rather than taken back. A systemd
-/// that does not answer says nothing about the bundle: so it is when the device goes down.
+/// Whether a failed step is left as it is, to be tried again, rather than taken back. A systemd or
+/// an engine that does not answer says nothing about the bundle: so it is when the device goes
+/// down, or is busy.
 bool is_retried(Phase phase, ErrorCode code) {
   return phase == Phase::kInstallingOs || phase == Phase::kRebooting ||
-         phase == Phase::kConfirmingOs || code == ErrorCode::kServiceManager;
+         phase == Phase::kConfirmingOs || code == ErrorCode::kServiceManager ||
+         code == ErrorCode::kEngineUnavailable || code == ErrorCode::kTimeout;
 }
 
 /// What a failed step means. Nothing: the update goes back, `entry` says so.

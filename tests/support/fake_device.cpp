@@ -153,7 +153,7 @@ base::Status FakeEngine::pull(const std::string& reference, std::chrono::seconds
 
 base::Status FakeEngine::tag(const oci::Digest& image, const std::string& name) {
   if (faults_.begin("engine.tag " + name)) {
-    return broken(ErrorCode::kEngine);
+    return broken(tag_failure);
   }
   const auto found = stored.find(image);
   if (found == stored.end()) {

@@ -55,6 +55,7 @@ class FakeEngine final : public agent::install::Engine {
   std::function<void()> during_pull;  // called when a pull begins
   int lost_pulls = 0;                 // that many pulls end with the engine gone
   bool away = false;                  // does not answer containers()
+  base::ErrorCode tag_failure = base::ErrorCode::kEngine;  // of a call that is made to fail
 
  private:
   Faults& faults_;
@@ -125,6 +126,7 @@ class FakeSupervisor final : public agent::install::SupervisorApi,
   std::map<std::string, std::string> volumes;  // name to data
   std::string volumes_json;                    // definitions that the volumes were made with
   std::set<std::string> broken_images;         // of supervisors that do not start
+  base::ErrorCode unit_failure = base::ErrorCode::kServiceManager;  // of stop and start
 };
 
 /// Time passes only by waiting; with each second the device goes on.

@@ -121,7 +121,7 @@ base::Result<std::string> FakeSupervisor::version() {
 
 base::Status FakeSupervisor::stop(const std::string& unit, std::chrono::seconds /*timeout*/) {
   if (faults_.begin("services.stop " + unit)) {
-    return broken(ErrorCode::kServiceManager);
+    return broken(unit_failure);
   }
   (unit == "supervisor.service" ? runs : timer_runs) = false;
   faults_.end();
@@ -130,7 +130,7 @@ base::Status FakeSupervisor::stop(const std::string& unit, std::chrono::seconds 
 
 base::Status FakeSupervisor::start(const std::string& unit, std::chrono::seconds /*timeout*/) {
   if (faults_.begin("services.start " + unit)) {
-    return broken(ErrorCode::kServiceManager);
+    return broken(unit_failure);
   }
   (unit == "supervisor.service" ? runs : timer_runs) = true;
   faults_.end();

@@ -198,6 +198,30 @@ TEST_CASE("update run: a stop during the watch is gone on with, without the medi
   check_updated(bench);
 }
 
+TEST_CASE("update run: a busy systemd or an engine that is away says nothing of the bundle") {
+  const bool engine = GENERATE(false, true);
+  const SignedBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.engine.tag_failure = ErrorCode::kEngineUnavailable;
+  bench.device.supervisor.unit_failure = ErrorCode::kTimeout;
+  const std::string wanted =
+      engine ? "engine.tag registry.invalid/v2/" + bundle.image(1).hex().substr(0, 32) + ":latest"
+             : "services.stop supervisor.service";
+  bench.device.faults.on_call = [&, once = false](const std::string& call) mutable {
+    if (!once && call == wanted) {
+      once = true;
+      bench.device.faults.fail_this_call();
+    }
+  };
+  check_error(bench.take_medium(), RunResult::kInterrupted,
+              engine ? ErrorCode::kEngineUnavailable : ErrorCode::kTimeout);
+  CHECK(bench.device.supervisor.runs);
+  const auto outcome = bench.start();
+  REQUIRE(outcome);
+  CHECK(outcome->result == RunResult::kUpdated);
+  check_updated(bench);
+}
+
 TEST_CASE("update run: an update lock is waited for") {
   const SignedBundle bundle;
   UpdateBench bench(bundle);
