@@ -77,10 +77,14 @@ base::Status follow_unit(Device& device, const std::string& unit,
   int silent_looks = 0;
   for (;;) {
     const auto report = device.services.report(unit);
-    if (!report && ++silent_looks > kMaxSilentLooks) {
-      return report.error();
+    // systemd answers before it has begun what it was asked for, and shows nothing of it until
+    // then.
+    const bool silent = !report || report->state == UnitState::kAbsent;
+    if (silent && ++silent_looks > kMaxSilentLooks) {
+      return report ? Error(ErrorCode::kOsInstall, "systemd knows nothing of " + unit)
+                    : report.error();
     }
-    if (report) {
+    if (!silent) {
       silent_looks = 0;
       if (report->state == UnitState::kSucceeded) {
         return base::ok();

@@ -97,6 +97,9 @@ base::Status FakeHost::run(const agent::install::TransientUnit& unit) {
     return base::Error(base::ErrorCode::kServiceManager, unit.name + " is loaded already");
   }
   report = {UnitState::kRunning, 0, ""};
+  if (units_begin_late) {
+    unseen_.insert(unit.name);
+  }
   if (unit.name == agent::install::kOsUnit) {
     reference_ = unit.command.back();
     step_ = 0;
@@ -107,7 +110,8 @@ base::Status FakeHost::run(const agent::install::TransientUnit& unit) {
 
 agent::install::UnitReport FakeHost::report(const std::string& unit) const {
   const auto found = units_.find(unit);
-  return found == units_.end() ? agent::install::UnitReport{} : found->second;
+  return found == units_.end() || unseen_.contains(unit) ? agent::install::UnitReport{}
+                                                         : found->second;
 }
 
 void FakeHost::forget(const std::string& unit) {
@@ -205,6 +209,7 @@ void FakeHost::step_of_update() {
 
 void FakeHost::tick() {
   faults_.begin("host.tick");
+  unseen_.clear();
   if (report(agent::install::kOsUnit).state == UnitState::kRunning) {
     step_of_update();
   }
@@ -237,6 +242,7 @@ void FakeHost::tick() {
 void FakeHost::boot() {
   ++boots_;
   units_.clear();
+  unseen_.clear();
   going_down_ = false;
   nothing_to_confirm_ = false;
   checks_left_ = 0;

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
 #include "install/service_manager.hpp"
@@ -48,6 +49,7 @@ class FakeHost {
   void write(const std::string& path, const std::string& content) const;
 
   OsBehaviour behaviour = OsBehaviour::kGood;
+  bool units_begin_late = false;         // a unit is not seen before the next step
   bool rollback_health_is_late = false;  // the agent is started before it has looked
   int installations = 0;                 // that have begun
 
@@ -73,8 +75,9 @@ class FakeHost {
   std::map<std::string, Slot> slots_;  // by resin_root_part
   std::string running_ = "2";
   std::map<std::string, agent::install::UnitReport> units_;
-  std::string reference_;  // that hostapp-update pulls
-  std::string image_;      // that it has pulled
+  std::set<std::string> unseen_;  // units that systemd has accepted and not begun
+  std::string reference_;         // that hostapp-update pulls
+  std::string image_;             // that it has pulled
   int step_ = 0;
   int boots_ = 0;
   int checks_left_ = 0;  // of rollback-health

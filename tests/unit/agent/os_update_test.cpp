@@ -168,6 +168,15 @@ TEST_CASE("os update: a device that runs the OS already only gets the release") 
   check_all_new(bench);
 }
 
+TEST_CASE("os update: a unit that systemd has accepted and not begun is waited for") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.host.units_begin_late = true;
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  check_in_order(bench);
+  check_all_new(bench);
+}
+
 TEST_CASE("os update: an OS that is not healthy is gone back from") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
