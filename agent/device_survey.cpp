@@ -6,11 +6,13 @@
 #include <cerrno>
 #include <charconv>
 
+#include "base/fatrw.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/lines.hpp"
 #include "install/supervisor_step.hpp"
 #include "os_survey.hpp"
+#include "record/config_document.hpp"
 
 namespace agent {
 namespace {
@@ -18,7 +20,6 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-constexpr std::size_t kMaxConfigJsonBytes = std::size_t{1024} * 1024;
 constexpr std::size_t kMaxConnectionBytes = std::size_t{256} * 1024;
 constexpr std::size_t kMaxOsReleaseBytes = std::size_t{64} * 1024;
 
@@ -52,14 +53,14 @@ base::Status list_images(install::Engine& engine, plan::DeviceFacts& facts) {
 
 /// config.json and the connections as they are, to tell what a bundle would change.
 void read_settings(const Config& config, plan::DeviceFacts& facts) {
-  if (const auto bytes = base::read_file(config.config_json(), kMaxConfigJsonBytes)) {
+  if (const auto bytes = base::fatrw_peek(config.config_json(), record::kMaxConfigJsonBytes)) {
     facts.config_json = base::as_text(*bytes);
   }
   const auto directory = config.config_json().parent_path() / "system-connections";
   std::error_code failed;  // no directory: no connections
   for (std::filesystem::directory_iterator it(directory, failed), end; !failed && it != end;
        it.increment(failed)) {
-    if (const auto bytes = base::read_file(it->path(), kMaxConnectionBytes)) {
+    if (const auto bytes = base::fatrw_peek(it->path(), kMaxConnectionBytes)) {
       facts.connections.emplace(it->path().filename().string(), oci::Digest::of(*bytes));
     }
   }
@@ -87,11 +88,12 @@ base::Result<base::Room> free_room(const std::filesystem::path& directory) {
 }
 
 base::Result<DeviceIdentity> read_identity(const std::filesystem::path& config_json) {
-  const auto bytes = base::read_file(config_json, kMaxConfigJsonBytes);
+  const auto bytes = base::fatrw_peek(config_json, record::kMaxConfigJsonBytes);
   if (!bytes) {
     return Error(bytes.error()).as(ErrorCode::kDeviceFacts);
   }
-  const auto json = base::parse_json(base::as_text(*bytes), {.max_bytes = kMaxConfigJsonBytes});
+  const auto json =
+      base::parse_json(base::as_text(*bytes), {.max_bytes = record::kMaxConfigJsonBytes});
   if (!json) {
     return Error(json.error()).within("read " + config_json.string()).as(ErrorCode::kDeviceFacts);
   }

@@ -30,8 +30,8 @@ base::Result<Json> parse_object(std::string_view text, const std::string& what) 
   return json;
 }
 
-base::Result<ConfigDocument> read_config(const std::filesystem::path& file) {
-  const auto bytes = base::fatrw_read(file, record::kMaxConfigJsonBytes);
+base::Result<ConfigDocument> parse_config(const std::filesystem::path& file,
+                                          const base::Result<base::Bytes>& bytes) {
   auto document = bytes ? ConfigDocument::parse(base::as_text(*bytes)) : bytes.error();
   if (!document) {
     return std::move(document).error().within("read " + file.string()).as(ErrorCode::kConfigJson);
@@ -88,7 +88,9 @@ bool is_connection_name(std::string_view name) {
 
 base::Result<std::string> previous_values(const std::filesystem::path& config_json,
                                           const std::string& patch_json) {
-  OU_TRY(const auto config, read_config(config_json));
+  // The supervisor may be writing: what looks left over may be in use.
+  OU_TRY(const auto config,
+         parse_config(config_json, base::fatrw_peek(config_json, record::kMaxConfigJsonBytes)));
   OU_TRY(const auto patch, read_patch(patch_json));
   auto undo = Json::object();
   for (const auto& [key, value] : patch.items()) {
@@ -101,7 +103,8 @@ base::Result<std::string> previous_values(const std::filesystem::path& config_js
 
 base::Result<bool> apply_config_patch(const std::filesystem::path& config_json,
                                       const std::string& patch_json, ConfigKeys which) {
-  OU_TRY(auto config, read_config(config_json));
+  OU_TRY(auto config,
+         parse_config(config_json, base::fatrw_read(config_json, record::kMaxConfigJsonBytes)));
   OU_TRY(const auto patch, read_patch(patch_json));
   const auto before = config.text();
   for (const auto& [key, value] : patch.items()) {

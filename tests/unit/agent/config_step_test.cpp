@@ -185,3 +185,14 @@ TEST_CASE("network profiles: a name that leads elsewhere or means something to t
     CHECK_FALSE(std::filesystem::exists(scratch / "system-connections/fine"));
   }
 }
+
+TEST_CASE("config step: looking at config.json leaves alone what another program is writing") {
+  const Scratch scratch;
+  const auto file = scratch.write("config.json", kConfig);
+  const auto begun =
+      scratch.write(".config.json.0a1b2c3d." + std::string(32, '0') + ".md5sum", "{\"uu");
+  const auto undo = previous_values(file, R"({"country":"DE"})");
+  REQUIRE(undo);
+  CHECK(*undo == R"({"country":"GB"})");
+  CHECK(text_at(begun) == "{\"uu");
+}

@@ -72,6 +72,16 @@ TEST_CASE("survey: a config.json without an identity is refused") {
   CHECK(read_identity("/nonexistent/config.json").error().code() == ErrorCode::kDeviceFacts);
 }
 
+TEST_CASE("survey: a write of config.json that was cut off counts as the OS's own tool has it") {
+  const Scratch scratch;
+  const std::string whole = R"({"uuid":"u","deviceType":"t","applicationId":7})";
+  // md5sum of the text above
+  (void)scratch.write(".config.json.0a1b2c3d.5db9fe20d5192bee58d696e06cba6fcc.md5sum", whole);
+  const auto identity = read_identity(scratch.write("config.json", "{\"uu"));
+  REQUIRE(identity);
+  CHECK(identity->uuid == "u");
+}
+
 TEST_CASE("survey: the OS version is that of balenaOS where there are several") {
   CHECK(parse_os_version("ID=balena-os\nVERSION=\"6.5.3+rev2\"\nVERSION_ID=\"6.5.3\"\n"
                          "META_BALENA_VERSION=\"6.5.4\"\n") == "6.5.4");
