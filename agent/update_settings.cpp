@@ -1,5 +1,6 @@
 // The steps that change what is neither OS nor release: which supervisor the OS starts, and
 // config.json.
+#include "base/files.hpp"
 #include "base/log.hpp"
 #include "install/config_step.hpp"
 #include "install/supervisor_step.hpp"
@@ -20,10 +21,15 @@ std::filesystem::path database_backup(const Config& config) {
   return config.state_dir / "supervisor-database.before-supervisor";
 }
 
-/// Whether the supervisor of the change is the one that the OS starts already.
+/// Whether the supervisor of the change is the one that the OS keeps already.
 base::Result<bool> is_configured(const Config& config, const SettingsChange::Supervisor& wanted) {
   OU_TRY(const auto conf, install::read_supervisor_conf(config.host_root));
   return conf == install::with_supervisor(conf, wanted.name, wanted.version);
+}
+
+bool has_backup(const Config& config) {
+  std::error_code unknown;
+  return std::filesystem::exists(database_backup(config), unknown);
 }
 
 /// \pre the supervisor is stopped
@@ -49,10 +55,9 @@ base::Status write_settings(Device& device, const SettingsChange& settings) {
   }
   const auto& wanted = *settings.supervisor;
   OU_TRY(const bool configured, is_configured(config, wanted));
-  if (configured) {
-    return base::ok();
+  if (!configured || !has_backup(config)) {  // else the new one may have changed it by now
+    OU_CHECK(device.database.back_up(database_backup(config)));
   }
-  OU_CHECK(device.database.back_up(database_backup(config)));
   OU_TRY(const auto conf, install::read_supervisor_conf(config.host_root));
   return install::write_supervisor_conf(
       config.host_root, install::with_supervisor(conf, wanted.name, wanted.version));
@@ -88,7 +93,10 @@ base::Result<SettingsChange> describe_settings(const Device& device,
   OU_TRY(settings.undo_json,
          install::previous_values(device.config.config_json(), manifest.config.patch_json));
   if (manifest.supervisor && manifest.supervisor->version != facts.supervisor_version) {
-    OU_TRY(settings.old_supervisor_conf, install::read_supervisor_conf(device.config.host_root));
+    OU_TRY(settings.old_supervisor_conf,
+           install::read_effective_supervisor_conf(device.config.host_root));
+    // Of an earlier update: going back must never end there.
+    OU_CHECK(base::remove_file_durably(database_backup(device.config)));
     settings.supervisor = {.image = manifest.supervisor->image,
                            .name = manifest.supervisor->name,
                            .version = manifest.supervisor->version};
@@ -142,7 +150,8 @@ base::Status undo_settings(Device& device, const JournalEntry& entry) {
       return base::ok();
     }
     OU_TRY(const bool configured, is_configured(config, *settings.supervisor));
-    if (configured) {  // the new one may have migrated the database; the old one could not read it
+    // The new one may have migrated the database; the old one could not read it.
+    if (configured && has_backup(config)) {
       OU_CHECK(device.database.restore(database_backup(config)));
       OU_CHECK(install::write_supervisor_conf(config.host_root, settings.old_supervisor_conf));
     }

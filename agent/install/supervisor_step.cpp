@@ -17,6 +17,11 @@ std::filesystem::path conf_file(const std::filesystem::path& host_root) {
   return host_root / "mnt/state/root-overlay/etc/balena-supervisor/supervisor.conf";
 }
 
+/// Made anew by the OS's updater, which asks the cloud, some minutes after each start.
+std::filesystem::path override_file(const std::filesystem::path& host_root) {
+  return host_root / "tmp/update-supervisor.conf";
+}
+
 /// What follows the last line that begins with `key`, without quotes.
 std::string value_of(std::string_view conf, std::string_view key) {
   std::string value;
@@ -61,9 +66,18 @@ base::Result<std::string> read_supervisor_conf(const std::filesystem::path& host
   return std::string(base::as_text(*bytes));
 }
 
+base::Result<std::string> read_effective_supervisor_conf(const std::filesystem::path& host_root) {
+  const auto bytes = base::read_file(override_file(host_root), kMaxConfBytes);
+  const std::string text(bytes ? base::as_text(*bytes) : "");
+  return supervisor_image_in(text).empty() ? read_supervisor_conf(host_root) : text;
+}
+
 base::Status write_supervisor_conf(const std::filesystem::path& host_root,
                                    const std::string& conf) {
   auto written = base::write_file_durably(conf_file(host_root), base::as_bytes(conf), 0644);
+  if (written) {
+    written = base::remove_file_durably(override_file(host_root));
+  }
   if (!written) {
     return std::move(written).error().as(ErrorCode::kSupervisorState);
   }

@@ -22,9 +22,16 @@ std::string supervisor_version_in(std::string_view conf);
 /// SUPERVISOR_IMAGE of a supervisor.conf; empty if there is none.
 std::string supervisor_image_in(std::string_view conf);
 
-/// \error ErrorCode::kSupervisorState when there is none
+/// What the OS keeps. \error ErrorCode::kSupervisorState when there is none
 base::Result<std::string> read_supervisor_conf(const std::filesystem::path& host_root);
-/// Durable when it returns. \pre the supervisor is stopped \error ErrorCode::kSupervisorState
+/// What the supervisor that runs was started with: until the device restarts, a file that the OS's
+/// updater leaves in /tmp counts instead of the one that is kept.
+/// \error as read_supervisor_conf()
+/// \source https://github.com/balena-os/meta-balena balena-supervisor.service (EnvironmentFile=),
+///   update-balena-supervisor (UPDATECONF)
+base::Result<std::string> read_effective_supervisor_conf(const std::filesystem::path& host_root);
+/// Makes `conf` the one that counts. Durable when it returns.
+/// \pre the supervisor is stopped \error ErrorCode::kSupervisorState
 base::Status write_supervisor_conf(const std::filesystem::path& host_root, const std::string& conf);
 
 }  // namespace agent::install

@@ -241,6 +241,7 @@ void FakeHost::tick() {
 
 void FakeHost::boot() {
   ++boots_;
+  fs::remove(root_ / kSupervisorOverride);
   units_.clear();
   unseen_.clear();
   going_down_ = false;

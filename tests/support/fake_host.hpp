@@ -30,6 +30,7 @@ class FakeHost {
   static constexpr const char* kNewVersion = "6.6.0+rev1";
   static constexpr const char* kSupervisorConf =
       "mnt/state/root-overlay/etc/balena-supervisor/supervisor.conf";
+  static constexpr const char* kSupervisorOverride = "tmp/update-supervisor.conf";
 
   FakeHost(Faults& faults, std::filesystem::path root);
 

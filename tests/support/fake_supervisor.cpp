@@ -111,7 +111,8 @@ base::Result<std::string> FakeSupervisor::version() {
     return broken(ErrorCode::kSupervisorApi);
   }
   faults_.end();
-  const auto conf = host_.read(FakeHost::kSupervisorConf);
+  auto conf = host_.read(FakeHost::kSupervisorOverride);
+  conf = conf.empty() ? host_.read(FakeHost::kSupervisorConf) : conf;
   const auto name = agent::install::supervisor_image_in(conf);
   if (engine_.find(name + ":latest") == nullptr || broken_images.contains(name)) {
     return broken(ErrorCode::kSupervisorApi);

@@ -346,6 +346,53 @@ TEST_CASE("os update: a supervisor that does not start is replaced by the old on
   CHECK(bench.device.host.read(FakeHost::kSupervisorConf).find("17.6.23") != std::string::npos);
 }
 
+TEST_CASE("os update: what the OS's own updater was told about the supervisor does not count") {
+  const bool good = GENERATE(true, false);
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  const std::string cloud = "SUPERVISOR_IMAGE=supervisor\nSUPERVISOR_VERSION=v17.7.0\n";
+  device.waiter.at_each_wait = [&](auto) {  // the device was online for a moment
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == agent::record::Phase::kConfirmingOs) {
+      device.host.write(FakeHost::kSupervisorOverride, cloud);
+    }
+  };
+  if (!good) {
+    device.supervisor.broken_images.insert(OsBundle::kSupervisorName);
+  }
+  CHECK(run_to_the_end(bench).result == (good ? RunResult::kUpdated : RunResult::kReverted));
+  check_in_order(bench);
+  CHECK_FALSE(std::filesystem::exists(device.scratch / FakeHost::kSupervisorOverride));
+  if (good) {
+    check_all_new(bench);
+  }
+}
+
+TEST_CASE("os update: a database backup of an earlier update is never gone back to") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  device.supervisor.broken_images.insert(OsBundle::kSupervisorName);
+  (void)device.scratch.write("supervisor-database.before-supervisor", std::string(32, '0'));
+  // The OS was told of the new one before, and runs the old one on until it is restarted.
+  device.host.write(FakeHost::kSupervisorConf, std::string("LED_FILE=x\nSUPERVISOR_IMAGE=") +
+                                                   OsBundle::kSupervisorName +
+                                                   "\nSUPERVISOR_VERSION=v18.0.0\n");
+  const std::string old = "SUPERVISOR_IMAGE=supervisor\nSUPERVISOR_VERSION=v17.6.23\n";
+  device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (!entry || entry->phase == agent::record::Phase::kConfirmingOs) {
+      device.host.write(FakeHost::kSupervisorOverride, old);
+    }
+  };
+  device.host.write(FakeHost::kSupervisorOverride, old);
+  CHECK(run_to_the_end(bench).result == RunResult::kReverted);
+  check_in_order(bench);
+  CHECK(device.supervisor.database.rows.front().commit == std::string(32, '1'));
+  CHECK(device.host.read(FakeHost::kSupervisorConf) == old);
+}
+
 TEST_CASE("os update: an identity that the OS loses is put back") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
