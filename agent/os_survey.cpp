@@ -1,6 +1,7 @@
 #include "os_survey.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <array>
@@ -56,6 +57,23 @@ std::vector<std::string> missing_tools(const fs::path& host_root) {
   return missing;
 }
 
+base::Result<dev_t> device_of(const fs::path& host_root, const fs::path& path) {
+  OU_TRY(const auto fd, base::open_in_root(host_root, path, O_RDONLY | O_DIRECTORY));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) {
+    return Error::from_errno(errno, "look at " + path.string());
+  }
+  return status.st_dev;
+}
+
+/// The OS's links to its slots are made by UUID, of which a cloned disk has a second one.
+/// \source balenaos.md section 2; balenaHUP refuses it as well
+bool is_one_slot(const fs::path& host_root) {
+  const auto active = device_of(host_root, "/mnt/sysroot/active");
+  const auto inactive = device_of(host_root, "/mnt/sysroot/inactive");
+  return active && inactive && *active == *inactive;
+}
+
 /// The last byte of the EFI variable: behind four bytes of attributes.
 bool is_secure_boot(const fs::path& host_root) {
   const auto bytes = base::read_file_in_root(
@@ -100,6 +118,7 @@ base::Result<plan::OsFacts> survey_os(const fs::path& host_root) {
   facts.missing_tools = missing_tools(host_root);
   facts.secure_boot = is_secure_boot(host_root);
   facts.old_storage = base::exists_in_root(host_root, "/mnt/sysroot/active/balena/aufs");
+  facts.one_slot = is_one_slot(host_root);
   OU_TRY(const auto slot, measure(host_root, "/mnt/sysroot/inactive"));
   // hostapp-update empties the slot first; what root may use beyond the reserve is not counted.
   facts.slot_bytes =

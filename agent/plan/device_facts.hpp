@@ -27,6 +27,7 @@ struct OsFacts {
   bool other_update = false;                        // somebody holds balenaHUP's lock
   bool secure_boot = false;
   bool old_storage = false;  // the running slot uses aufs
+  bool one_slot = false;     // the slot to be emptied is the one that runs
 };
 
 struct DeviceFacts {

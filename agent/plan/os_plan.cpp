@@ -69,6 +69,11 @@ base::Status check_state(const OsFacts& os) {
     return Error(ErrorCode::kOsUnsupported,
                  "the running slot uses the storage driver aufs, which new versions cannot read");
   }
+  if (os.one_slot) {
+    return Error(ErrorCode::kOsUnsupported,
+                 "/mnt/sysroot/inactive is the slot that runs: a second file system with its UUID "
+                 "or label, as on a cloned disk, has to go first");
+  }
   if (os.unconfirmed) {
     return Error(ErrorCode::kOsUnconfirmed,
                  "the host OS has not yet confirmed its last update; until then there is no way "

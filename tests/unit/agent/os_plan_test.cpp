@@ -89,6 +89,7 @@ TEST_CASE("os plan: everything that hostapp-update does not check is refused bef
        [](auto&, auto& f) { f.os->meta_version = "2.100.9"; }},
       {"tool", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->missing_tools = {"fatrw"}; }},
       {"aufs", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->old_storage = true; }},
+      {"one slot", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->one_slot = true; }},
       {"unconfirmed", ErrorCode::kOsUnconfirmed, [](auto&, auto& f) { f.os->unconfirmed = true; }},
       {"lock", ErrorCode::kUpdateInProgress, [](auto&, auto& f) { f.os->other_update = true; }},
       {"downgrade", ErrorCode::kOsDowngrade,

@@ -68,6 +68,11 @@ TEST_CASE("host os: a missing tool, a breadcrumb, a lock and secure boot are not
     device.host.write("mnt/state/rollback-altboot-breadcrumb", "");
     CHECK(agent::survey_os(device.scratch.path())->unconfirmed);
   }
+  SECTION("both slots on one file system") {
+    CHECK_FALSE(agent::survey_os(device.scratch.path())->one_slot);
+    std::filesystem::create_directories(device.scratch / "mnt/sysroot/active");
+    CHECK(agent::survey_os(device.scratch.path())->one_slot);
+  }
   SECTION("balenaHUP's lock") {
     std::filesystem::create_directories(device.scratch / "var");
     std::filesystem::create_symlink("/run/lock", device.scratch / "var/lock");
