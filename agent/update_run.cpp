@@ -221,6 +221,15 @@ base::Status back_up_identity(Device& device, const JournalEntry& entry, const P
   return saved;
 }
 
+/// The device has it all already, from the cloud or an earlier bundle: as if it had been installed,
+/// so that no older bundle leads back from it.
+RunOutcome up_to_date(Device& device, const JournalEntry& entry) {
+  auto status =
+      device.ledger.installed(entry.bundle, entry.fleet_uuid, entry.sequence, clock_now());
+  return status ? outcome_of(entry, RunResult::kUpToDate)
+                : outcome_of(entry, RunResult::kFailed, std::move(status).error());
+}
+
 /// Everything that reads the medium. When it returns ok, the medium is no longer needed.
 base::Status bring(Device& device, const Survey& survey, const bundle::Manifest& manifest,
                    intake::MediumChunks& chunks, Parts& parts, JournalEntry& entry,
@@ -460,7 +469,7 @@ record::RunOutcome run_update(Device& device, const Survey& survey,
     return outcome_of(entry, RunResult::kRefused, plan.error());
   }
   if (plan->up_to_date) {
-    return outcome_of(entry, RunResult::kUpToDate);
+    return up_to_date(device, entry);
   }
   Parts parts{.plan = *std::move(plan), .change = {}};
   auto ready = take_over_journal(device, entry, stop);

@@ -86,6 +86,18 @@ TEST_CASE("update run: a bundle is installed, confirmed and remembered") {
   check_updated(bench);
 }
 
+TEST_CASE("update run: what is up to date already is not gone back from by an older bundle") {
+  const SignedBundle bundle(9);
+  UpdateBench bench(bundle);
+  bench.device.supervisor.database.rows.front().commit = std::string(32, '2');  // by the cloud
+  CHECK(bench.take_medium().result == RunResult::kUpToDate);
+  SignedBundle older(7);
+  older.built.manifest.release.commit = std::string(32, '3');
+  older.sign();
+  bench.medium = &older;
+  check_error(bench.take_medium(), RunResult::kRefused, ErrorCode::kSequenceOld);
+}
+
 TEST_CASE("update run: a release that crashes is taken back, and not tried again by itself") {
   const SignedBundle bundle;
   UpdateBench bench(bundle);
