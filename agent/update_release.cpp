@@ -98,8 +98,9 @@ base::Status switch_release(Device& device, const JournalEntry& entry, const Rel
                             const std::stop_token& stop) {
   auto access = supervisor_access(device);
   OU_CHECK(install::resume_supervisor(access));
-  OU_TRY(const bool switched, install::is_switched(access, change));
-  if (switched) {  // before the power went: from here on, locks are the supervisor's business
+  OU_TRY(const auto target, install::present_target(access, change));
+  if (target == install::Target::kNew) {  // before the power went: from here on, locks are the
+                                          // supervisor's business
     return base::ok();
   }
   OU_CHECK(wait_for_locks(device, entry, stop));
@@ -128,6 +129,11 @@ base::Status revert_release(Device& device, const ReleaseSwitch& change, Error& 
   auto access = supervisor_access(device);
   if (auto status = install::revert_switch(access, change); !status) {
     return std::move(status).error().as(ErrorCode::kRollbackFailed);
+  }
+  OU_TRY(const auto target, install::present_target(access, change));
+  if (target == install::Target::kOther) {
+    base::log::warning("the cloud has given this device another release: that one stays");
+    return base::ok();
   }
   const auto back = boot::confirm_release(
       device.engine, device.api, change.old_row.commit, expected(change.old_images, change.old_row),

@@ -318,6 +318,11 @@ RunOutcome commit(Device& device, const JournalEntry& entry,
   return outcome_of(entry, RunResult::kUpdated);
 }
 
+/// What kept the release from being switched, and says nothing about the bundle.
+bool is_about_device(const Error& why) {
+  return why.code() == ErrorCode::kUpdateLocked || why.code() == ErrorCode::kSupervisorState;
+}
+
 RunOutcome revert(Device& device, const JournalEntry& entry,
                   const std::optional<ReleaseSwitch>& change, const std::stop_token& stop) {
   auto why = entry.failure.value_or(Error(ErrorCode::kInterrupted, "the update was broken off"));
@@ -334,7 +339,7 @@ RunOutcome revert(Device& device, const JournalEntry& entry,
     why = Error(code, why.message() + "; the new host OS " + entry.os->to_version + " stays");
   }
   tidy_names(device, old_images(change), new_images(change));
-  const bool remember = why.code() != ErrorCode::kUpdateLocked;  // says nothing about the bundle
+  const bool remember = !is_about_device(why);
   return close(device, entry, RunResult::kReverted, std::move(why), remember);
 }
 
@@ -431,7 +436,7 @@ std::optional<RunOutcome> failed_step(Device& device, JournalEntry& entry,
     return interrupted(entry, std::move(why));
   }
   const bool untouched = entry.phase == Phase::kSwitching && !entry.os && !entry.settings;
-  if (why.code() == ErrorCode::kUpdateLocked && untouched) {
+  if (is_about_device(why) && untouched) {
     return give_up(device, entry, change, std::move(why));
   }
   base::log::warning("going back: " + why.message());

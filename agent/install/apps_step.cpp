@@ -210,11 +210,12 @@ std::vector<std::filesystem::path> held_update_locks(const std::filesystem::path
   return held;
 }
 
-base::Result<bool> is_switched(SupervisorAccess& access, const ReleaseSwitch& change) {
+base::Result<Target> present_target(SupervisorAccess& access, const ReleaseSwitch& change) {
   OU_TRY(const auto rows, access.database.apps());
-  return std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
-    return row.uuid == change.new_row.uuid && row.commit == change.new_row.commit;
-  });
+  OU_TRY(const auto row, find_fleet(rows, change.new_row.uuid));
+  return row.commit == change.new_row.commit   ? Target::kNew
+         : row.commit == change.old_row.commit ? Target::kOld
+                                               : Target::kOther;
 }
 
 base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
@@ -231,6 +232,12 @@ base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
     } else {
       OU_CHECK(check_locks(access, app_id));
     }
+    OU_TRY(const auto target, present_target(access, change));
+    if (target == Target::kOther) {
+      return Error(ErrorCode::kSupervisorState,
+                   "the cloud has given this device another release meanwhile; plug the medium in "
+                   "again");
+    }
     OU_CHECK(access.database.back_up(access.state_dir / "supervisor-database.backup"));
     return access.database.write_target(change.new_row, change.new_pin);
   });
@@ -238,10 +245,14 @@ base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
 
 base::Status revert_switch(SupervisorAccess& access, const ReleaseSwitch& change) {
   return with_supervisor_stopped(access, [&]() -> base::Status {
+    OU_TRY(const auto target, present_target(access, change));
+    if (target == Target::kOther) {
+      return base::ok();
+    }
     OU_CHECK(set_names(access.engine, change.old_images));
     OU_TRY(auto pin, access.database.config_value(kPinKey));
-    OU_TRY(const bool switched, is_switched(access, change));
-    if (switched) {  // else the pin is that of the old release, or was put back with it already
+    if (target ==
+        Target::kNew) {  // else the pin is that of the old release, or was put back with it already
       // A pin that is gone was handed to the cloud by the supervisor: the old release is pinned
       // instead.
       const bool handed_over = !pin && change.new_pin && change.new_pin != change.old_pin;

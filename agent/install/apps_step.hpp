@@ -84,15 +84,23 @@ base::Status with_supervisor_stopped(SupervisorAccess& access,
 /// Removes the locks of held_update_locks(). \error ErrorCode::kUpdateLocked
 base::Status remove_update_locks(const std::filesystem::path& update_locks, std::uint64_t app_id);
 
-/// Whether the supervisor's target is the new release already. \error those of the database
-base::Result<bool> is_switched(SupervisorAccess& access, const ReleaseSwitch& change);
+/// Which release the supervisor's target is.
+enum class Target {
+  kOld,    // the one from which `change` leads
+  kNew,    // the one to which it leads
+  kOther,  // the cloud has named another one meanwhile: neither way is ours to go any more
+};
+/// \error those of the database
+base::Result<Target> present_target(SupervisorAccess& access, const ReleaseSwitch& change);
 
 /// Names the new images and switches: tag, stop timer and supervisor, back up, one transaction,
-/// start. Safe to repeat from any point. \error as above, and ErrorCode::kUpdateLocked
+/// start. Safe to repeat from any point. \error as above, and ErrorCode::kUpdateLocked;
+///   kSupervisorState when the target is another one by now
 base::Status apply_switch(SupervisorAccess& access, const ReleaseSwitch& change,
                           bool override_update_lock);
 
-/// Puts the old names, row and pin back and starts the supervisor. Safe to repeat.
+/// Puts the old names, row and pin back and starts the supervisor. Safe to repeat. Leaves a target
+/// alone that is neither of the two.
 base::Status revert_switch(SupervisorAccess& access, const ReleaseSwitch& change);
 
 /// Sets the names of the running release again, then drops keep tags: those in `drop` are removed.

@@ -393,6 +393,28 @@ TEST_CASE("os update: a database backup of an earlier update is never gone back 
   CHECK(device.host.read(FakeHost::kSupervisorConf) == old);
 }
 
+TEST_CASE("os update: a release that the cloud has named meanwhile stays") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  const std::string by_cloud(32, '9');
+  bench.device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == agent::record::Phase::kConfirmingOs) {
+      bench.device.supervisor.database.rows.front().commit = by_cloud;
+    }
+  };
+  const auto outcome = run_to_the_end(bench);
+  CHECK(outcome.result == RunResult::kReverted);
+  REQUIRE(outcome.error);
+  CHECK(outcome.error->code() == ErrorCode::kSupervisorState);
+  check_in_order(bench);
+  CHECK(bench.device.supervisor.database.rows.front().commit == by_cloud);
+  CHECK_FALSE(config_of(bench).contains("country"));
+  const auto digest = oci::Digest::parse(outcome.bundle_digest);
+  REQUIRE(digest);
+  CHECK_FALSE(bench.ledger().find(*digest));  // it may be tried again
+}
+
 TEST_CASE("os update: an identity that the OS loses is put back") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
