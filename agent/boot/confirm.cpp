@@ -33,6 +33,15 @@ bool is_failed(const EngineContainer& container) {
          container.health == "unhealthy";
 }
 
+/// A service that has done its work and is not meant to run on. A container that was made and not
+/// started yet looks like one but for its start. \source Docker's Go zero time
+bool has_done_its_work(const EngineContainer& container) {
+  const bool started =
+      !container.started_at.empty() && !container.started_at.starts_with("0001-01-01");
+  return container.may_end && started && !container.running && !container.restarting &&
+         container.exit_code == 0;
+}
+
 std::string describe(const std::string& service, const EngineContainer& container) {
   if (container.health == "unhealthy") {
     return "service " + service + " is unhealthy by its own health check";
@@ -46,7 +55,7 @@ std::string describe(const std::string& service, const EngineContainer& containe
 void look_at(const EngineContainer& container, const ExpectedService& service,
              bundle::HealthCriterion health, ReleaseView& view) {
   view.restarts += container.restart_count;
-  if (!service.running) {
+  if (!service.running || has_done_its_work(container)) {
     return;
   }
   const bool unhealthy_counts = health == bundle::HealthCriterion::kHealthy;

@@ -28,7 +28,8 @@ struct ExpectedService {
 
 /// One look at the engine. Pure.
 struct ReleaseView {
-  bool complete = false;      // every expected service has a container of its image, as wanted
+  bool complete = false;      // every expected service has a container of its image, as wanted;
+                              // one that may end counts when it has ended well, too
   std::string missing;        // else: the first that is not, and why, in words
   bool failed = false;        // a service is restarting, exited with an error, or is unhealthy
   std::string failure;        // in words a person can act on

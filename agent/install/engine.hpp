@@ -41,6 +41,7 @@ struct EngineContainer {
   std::int64_t exit_code = 0;
   std::string started_at;  // RFC 3339, as the engine gives it
   std::string health;      // "", "starting", "healthy", "unhealthy"
+  bool may_end = false;    // its restart policy lets it be when it has ended well
 };
 
 /// Every call: \error ErrorCode::kEngineUnavailable when the engine does not answer, kEngine when

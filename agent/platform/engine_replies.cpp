@@ -145,6 +145,8 @@ base::Result<EngineContainer> read_container(std::string_view document) {
   }
   const Json& state_json = object_at(json, "State");
   const std::string health = text_at(object_at(state_json, "Health"), "Status");
+  const std::string policy =
+      text_at(object_at(object_at(json, "HostConfig"), "RestartPolicy"), "Name");
   EngineContainer container{.id = id,
                             .name = std::move(name),
                             .image_id = image_id,
@@ -153,7 +155,8 @@ base::Result<EngineContainer> read_container(std::string_view document) {
                             .restart_count = number_at(json, "RestartCount"),
                             .exit_code = number_at(state_json, "ExitCode"),
                             .started_at = text_at(state_json, "StartedAt"),
-                            .health = health == "none" ? "" : health};
+                            .health = health == "none" ? "" : health,
+                            .may_end = policy == "no" || policy == "on-failure"};
   for (const auto& [key, value] : object_at(object_at(json, "Config"), "Labels").items()) {
     if (value.is_string()) {
       container.labels.emplace(key, value.get<std::string>());

@@ -94,6 +94,16 @@ TEST_CASE(
     check_failure(watch.run(), ErrorCode::kReleaseNotApplied, "s0");
     CHECK(watch.device.waiter.now() == 600s);
   }
+  SECTION("exit code 0 of a service that is not meant to run on") {
+    watch.container("s0").may_end = true;
+    watch.container("s0").started_at = "2026-01-01T00:00:00Z";
+    CHECK(watch.run());
+  }
+  SECTION("the same, not started yet") {
+    watch.container("s0").may_end = true;
+    watch.container("s0").started_at = "0001-01-01T00:00:00Z";
+    check_failure(watch.run(), ErrorCode::kReleaseNotApplied, "s0");
+  }
   SECTION("the release wants it stopped") {
     watch.container("s0").exit_code = 3;
     watch.expected[1].running = false;

@@ -16,10 +16,11 @@ std::string version(const std::string& number) {
   return R"({"Version":")" + number + R"(","Arch":"arm64","ApiVersion":"1.41"})";
 }
 
-std::string container(const std::string& state) {
+std::string container(const std::string& state, const std::string& policy = "always") {
   return R"({"Id":"c1","Name":"/main_1_2_3","Image":")" + kDigest +
          R"(","RestartCount":4,"State":)" + state +
-         R"(,"Config":{"Labels":{"io.balena.app-id":"7","odd":5}}})";
+         R"(,"Config":{"Labels":{"io.balena.app-id":"7","odd":5}},)" +
+         R"("HostConfig":{"RestartPolicy":{"Name":")" + policy + R"("}}})";
 }
 
 }  // namespace
@@ -74,6 +75,10 @@ TEST_CASE("engine replies: a container has its state, health and labels") {
   CHECK(crashed->restarting);
   CHECK(crashed->exit_code == 137);
   CHECK(crashed->health.empty());
+  CHECK_FALSE(crashed->may_end);
+  for (const auto* policy : {"no", "on-failure"}) {
+    CHECK(read_container(container(R"({"Running":false})", policy))->may_end);
+  }
 }
 
 TEST_CASE("engine replies: a reply that is not what the API says is an error of the engine") {
