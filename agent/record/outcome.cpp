@@ -34,7 +34,7 @@ base::Json error_json(const base::Error& error) {
           {"message", error.message()}};
 }
 
-std::string headline(RunResult result) {
+std::string headline(RunResult result, bool back_runs) {
   switch (result) {
     case RunResult::kUpdated:
       return "UPDATED. The device runs what the bundle brought. You can remove the medium.";
@@ -45,6 +45,12 @@ std::string headline(RunResult result) {
     case RunResult::kFailed:
       return "FAILED. The device runs what it ran before. You can remove the medium.";
     case RunResult::kReverted:
+      if (!back_runs) {
+        return "WENT BACK, BUT NOT ALL RUNS YET. What the bundle brought did not work on this "
+               "device, "
+               "and what ran before has not been seen running again. Restart the device. If it "
+               "does not work then, call whoever gave you this medium.";
+      }
       return "WENT BACK. What the bundle brought did not work on this device; what ran before runs "
              "again. You can remove the medium.";
     case RunResult::kInterrupted:
@@ -158,7 +164,9 @@ std::string to_json(const RunOutcome& outcome) {
 }
 
 std::string to_text(const RunOutcome& outcome) {
-  std::string text = headline(outcome.result) + "\n\n";
+  const bool back_runs =
+      !outcome.error || outcome.error->code() != base::ErrorCode::kRollbackFailed;
+  std::string text = headline(outcome.result, back_runs) + "\n\n";
   const auto line = [&text](const std::string& label, const std::string& value) {
     if (!value.empty()) {
       text += label + value + "\n";

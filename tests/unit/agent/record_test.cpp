@@ -136,6 +136,15 @@ TEST_CASE("outcome: written to a medium under a name of its own each time") {
   CHECK(text.find("service main exits with 3") != std::string::npos);
 }
 
+TEST_CASE("outcome: a device that has not come back is not said to run") {
+  RunOutcome outcome{.result = RunResult::kReverted};
+  outcome.error = base::Error(ErrorCode::kRollbackFailed, "service main is not running");
+  const auto text = agent::record::to_text(outcome);
+  CHECK(text.find("WENT BACK, BUT NOT ALL RUNS YET") == 0);
+  CHECK(text.find("Restart the device") != std::string::npos);
+  CHECK(text.find("runs again") == std::string::npos);
+}
+
 TEST_CASE("outcome: a link on the medium in place of the results is not followed") {
   const support::Scratch scratch;
   const support::Scratch elsewhere;
