@@ -7,6 +7,7 @@
 #include "base/printable.hpp"
 #include "install/os_step.hpp"
 #include "record/identity_backup.hpp"
+#include "step_failure.hpp"
 #include "update_steps.hpp"
 
 namespace agent {
@@ -236,6 +237,35 @@ base::Result<OsProgress> os_progress(Device& device, const JournalEntry& entry) 
   const bool tried = state.unconfirmed || !state.reverted_by.empty() ||
                      state.running.version == entry.os->to_version;
   return tried ? OsProgress::kTakenOver : OsProgress::kNeedsMedium;
+}
+
+base::Status take_up_os(Device& device, JournalEntry& entry, const std::stop_token& stop) {
+  OU_TRY(const auto progress, os_progress(device, entry));
+  if (progress == OsProgress::kNeedsMedium) {
+    return Error(ErrorCode::kMediumGone, "the host OS is not complete: it needs the medium");
+  }
+  if (progress == OsProgress::kInstalled) {
+    auto checked = check_and_prepare_reboot(device, entry);
+    if (checked) {
+      entry.phase = record::Phase::kRebooting;
+      return checked;
+    }
+    base::log::warning("the host OS was not installed: " + checked.error().message());
+    if (auto undone = undo_os(device, entry, stop); !undone) {
+      return std::move(undone).error().as(ErrorCode::kRollbackFailed);
+    }
+    return std::move(checked).error().as(ErrorCode::kOsCheck);
+  }
+  auto settled = confirm_os(device, entry, stop);
+  if (!settled && !has_gone_back(settled.error())) {
+    return settled;
+  }
+  // The device was restarted before the boot files had been checked, so not all of them may be
+  // those of the OS that stays, whichever that is: its own hooks put them in order.
+  OU_CHECK(complete_boot_files(device, stop));
+  OU_CHECK(std::move(settled));
+  entry.phase = record::Phase::kConfirmingOs;
+  return base::ok();
 }
 
 base::Result<bool> was_restarted(const Device& device, const JournalEntry& entry) {

@@ -8,6 +8,7 @@
 #include "install/release_switch_json.hpp"
 #include "plan/install_plan.hpp"
 #include "record/identity_backup.hpp"
+#include "step_failure.hpp"
 #include "update_steps.hpp"
 
 namespace agent {
@@ -72,8 +73,8 @@ ServiceImages new_images(const std::optional<ReleaseSwitch>& change) {
   return change ? change->new_images : ServiceImages();
 }
 
-/// An agent that was ended while it had the supervisor stopped (the restart of the engine that its
-/// own change of config.json causes is enough) has left that to the next one.
+/// An agent that was ended while it had the supervisor stopped, as by the restart of the engine
+/// that its own change of config.json causes, has left that to the next one.
 base::Status leave_supervisor_running(Device& device, const JournalEntry& entry) {
   if (entry.phase == Phase::kPulling) {
     return base::ok();  // nothing has been stopped yet
@@ -253,8 +254,7 @@ base::Status bring(Device& device, const Survey& survey, const bundle::Manifest&
     if (!parts.plan.install_os) {
       return base::ok();
     }
-    // Before the journal names this phase: what an earlier update left would be taken for the end
-    // of this one.
+    // First: from now on what an earlier update left would be taken for the end of this one.
     OU_CHECK(install::forget_earlier_rollback(device.config.host_root));
     entry.phase = Phase::kInstallingOs;
     OU_CHECK(device.journal.write(entry));
@@ -318,11 +318,6 @@ RunOutcome commit(Device& device, const JournalEntry& entry,
   return outcome_of(entry, RunResult::kUpdated);
 }
 
-/// What kept the release from being switched, and says nothing about the bundle.
-bool is_about_device(const Error& why) {
-  return why.code() == ErrorCode::kUpdateLocked || why.code() == ErrorCode::kSupervisorState;
-}
-
 RunOutcome revert(Device& device, const JournalEntry& entry,
                   const std::optional<ReleaseSwitch>& change, const std::stop_token& stop) {
   auto why = entry.failure.value_or(Error(ErrorCode::kInterrupted, "the update was broken off"));
@@ -348,35 +343,6 @@ RunOutcome os_went_back(Device& device, const JournalEntry& entry,
                         const std::optional<ReleaseSwitch>& change, Error why) {
   tidy_names(device, old_images(change), new_images(change));
   return close(device, entry, RunResult::kReverted, std::move(why), true);
-}
-
-bool has_gone_back(const Error& why) {
-  return why.code() == ErrorCode::kOsReverted || why.code() == ErrorCode::kOsNotStarted;
-}
-
-/// The agent was started while an OS was being installed: `entry` goes on to the right phase.
-base::Status take_up_os(Device& device, JournalEntry& entry, const std::stop_token& stop) {
-  OU_TRY(const auto progress, os_progress(device, entry));
-  switch (progress) {
-    case OsProgress::kNeedsMedium:
-      return Error(ErrorCode::kMediumGone, "the host OS is not complete: it needs the medium");
-    case OsProgress::kInstalled:
-      OU_CHECK(check_and_prepare_reboot(device, entry));
-      entry.phase = Phase::kRebooting;
-      return base::ok();
-    case OsProgress::kTakenOver:
-      break;
-  }
-  auto settled = confirm_os(device, entry, stop);
-  if (!settled && !has_gone_back(settled.error())) {
-    return settled;
-  }
-  // The device was restarted before the boot files had been checked, so not all of them may be
-  // those of the OS that stays, whichever that is: its own hooks put them in order.
-  OU_CHECK(complete_boot_files(device, stop));
-  OU_CHECK(std::move(settled));
-  entry.phase = phase_after_os(entry);
-  return base::ok();
 }
 
 /// One phase of an update that needs no medium. On success `entry` names the next phase.
@@ -417,20 +383,14 @@ base::Status take_step(Device& device, JournalEntry& entry,
   return Error(ErrorCode::kInternal, "not a step of its own");
 }
 
-/// Whether a failed step is left as it is, to be tried again, rather than taken back. A systemd or
-/// an engine that does not answer says nothing about the bundle: so it is when the device goes
-/// down, or is busy.
-bool is_retried(Phase phase, ErrorCode code) {
-  return phase == Phase::kInstallingOs || phase == Phase::kRebooting ||
-         phase == Phase::kConfirmingOs || code == ErrorCode::kServiceManager ||
-         code == ErrorCode::kEngineUnavailable || code == ErrorCode::kTimeout;
-}
-
 /// What a failed step means. Nothing: the update goes back, `entry` says so.
 std::optional<RunOutcome> failed_step(Device& device, JournalEntry& entry,
                                       const std::optional<ReleaseSwitch>& change, Error why) {
   if (has_gone_back(why)) {
     return os_went_back(device, entry, change, std::move(why));
+  }
+  if (entry.phase == Phase::kInstallingOs && why.code() == ErrorCode::kOsCheck) {
+    return give_up(device, entry, change, std::move(why));  // it was undone
   }
   if (why.code() == ErrorCode::kCancelled || is_retried(entry.phase, why.code())) {
     return interrupted(entry, std::move(why));

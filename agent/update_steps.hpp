@@ -69,6 +69,11 @@ base::Status complete_boot_files(Device& device, const std::stop_token& stop);
 base::Status undo_os(Device& device, const record::JournalEntry& entry,
                      const std::stop_token& stop);
 
+/// Goes on after a start in the phase kInstallingOs. \return ok: `entry` names the next phase
+/// \error ErrorCode::kMediumGone when it has to be done again; kOsCheck when what is there is not
+///   what it should be, and was undone; kRollbackFailed; those of confirm_os()
+base::Status take_up_os(Device& device, record::JournalEntry& entry, const std::stop_token& stop);
+
 /// After a start in the phase kInstallingOs: what has become of it?
 enum class OsProgress {
   kNeedsMedium,  // nothing yet, or a part: it has to be done again
