@@ -257,7 +257,7 @@ def hostapp(version: str, variant: str = "good") -> Path:
 def supervisor_image(version: str, architecture: str = "amd64") -> Path:
     """The stand-in supervisor as an image; it borrows the host's Python."""
     lab = SOURCE / "tests/lab/ou_lab"
-    files = {f"app/ou_lab/{name}": (lab / name).read_bytes() for name in ("engine.py", "standin_supervisor.py")}
+    files = {f"app/ou_lab/{name}": (lab / name).read_bytes() for name in ("engine.py", "preloaded_apps.py", "standin_supervisor.py")}
     files["app/ou_lab/__init__.py"] = b""
 
     def make(target: Path) -> None:
