@@ -97,8 +97,10 @@ Result<Entry> parse_entry(const std::string& line, std::uint64_t position) {
   base::JsonObject object(*json, "");
   const std::uint64_t type = object.number("type");
   const std::uint64_t found = object.number("position");
-  Entry entry{type == kFileEntry, object.optional_text("name", kMaxNameBytes).value_or(""),
-              object.optional_number("size").value_or(0), {}};
+  Entry entry{type == kFileEntry,
+              object.optional_text("name", kMaxNameBytes).value_or(""),
+              object.optional_number("size").value_or(0),
+              {}};
   // A name that is no UTF-8 comes as bytes.
   OU_TRY(const base::Bytes raw_name, read_base64(object, "name_raw"));
   OU_TRY(entry.payload, read_base64(object, "payload"));

@@ -1,5 +1,5 @@
-// Puts a layer's tar archive together again, bit for bit: from the record of it that an engine keeps
-// (tar-split: headers and padding) and from the content of the files that were extracted.
+// Puts a layer's tar archive together again, bit for bit: from the record of it that an engine
+// keeps (tar-split: headers and padding) and from the content of the files that were extracted.
 #pragma once
 
 #include <cstdint>
