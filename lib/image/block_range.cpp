@@ -1,70 +1,74 @@
 #include "image/block_range.hpp"
 
-#include <unistd.h>
-
 #include <cerrno>
+#include <limits>
+#include <string>
+#include <utility>
 
 #include "base/files.hpp"
 
 namespace image {
-namespace {
 
 using base::Error;
 using base::ErrorCode;
-using base::Status;
 
-/// Written so that no sum can overflow.
-bool inside(std::uint64_t size_bytes, std::uint64_t at, std::uint64_t count) {
-  return at <= size_bytes && count <= size_bytes - at;
-}
+namespace {
 
-Error outside(std::uint64_t size_bytes, std::uint64_t at, std::uint64_t count) {
-  return Error(ErrorCode::kDiskImage, std::to_string(count) + " bytes at " + std::to_string(at) +
-                                          " are not inside a range of " +
-                                          std::to_string(size_bytes) + " bytes");
-}
+constexpr auto kMaxOffset = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
 
 }  // namespace
 
 BlockRange::BlockRange(SharedFd fd, std::uint64_t offset_bytes, std::uint64_t size_bytes)
     : fd_(std::move(fd)), offset_bytes_(offset_bytes), size_bytes_(size_bytes) {}
 
-Status BlockRange::read(std::uint64_t at, std::span<std::uint8_t> buffer) const {
-  if (!inside(size_bytes_, at, buffer.size())) {
-    return outside(size_bytes_, at, buffer.size());
+base::Status BlockRange::check(std::uint64_t at, std::uint64_t count) const {
+  if (at > size_bytes_ || count > size_bytes_ - at) {
+    return Error(ErrorCode::kDiskImage, std::to_string(count) + " bytes at " + std::to_string(at) +
+                                            " are not all inside the " +
+                                            std::to_string(size_bytes_) + " bytes that there are");
   }
-  OU_TRY(const std::size_t got, base::read_at(fd_->get(), buffer, offset_bytes_ + at));
-  if (got != buffer.size()) {
-    return Error(ErrorCode::kDiskImage, "the image ends at " +
-                                            std::to_string(offset_bytes_ + at + got) +
-                                            ", before the end of a part of it: is it cut off?");
+  if (offset_bytes_ > kMaxOffset || at > kMaxOffset - offset_bytes_ ||
+      count > kMaxOffset - offset_bytes_ - at) {
+    return Error(ErrorCode::kDiskImage,
+                 std::to_string(offset_bytes_) + " is no place in any file on Linux");
   }
   return base::ok();
 }
 
-Status BlockRange::write(std::uint64_t at, base::ByteView bytes) const {
-  if (!inside(size_bytes_, at, bytes.size())) {
-    return outside(size_bytes_, at, bytes.size());
+base::Status BlockRange::read(std::uint64_t at, std::span<std::uint8_t> buffer) const {
+  OU_CHECK(check(at, buffer.size()));
+  OU_TRY(const std::size_t got, base::read_at(fd_->get(), buffer, offset_bytes_ + at));
+  if (got < buffer.size()) {
+    return Error(ErrorCode::kDiskImage, "the file ends at " +
+                                            std::to_string(offset_bytes_ + at + got) +
+                                            ", before its content does; copy or download it again");
   }
-  while (!bytes.empty()) {
-    const ssize_t put =
-        ::pwrite(fd_->get(), bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes_ + at));
-    if (put < 0 && errno == EINTR) {
+  return base::ok();
+}
+
+base::Status BlockRange::write(std::uint64_t at, base::ByteView bytes) const {
+  OU_CHECK(check(at, bytes.size()));
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = ::pwrite(fd_->get(), bytes.data() + done, bytes.size() - done,
+                                   static_cast<off_t>(offset_bytes_ + at + done));
+    if (count < 0 && errno == EINTR) {
       continue;
     }
-    if (put < 0) {
-      return Error::from_errno(errno, "write at offset " + std::to_string(offset_bytes_ + at));
+    if (count < 0) {
+      return Error::from_errno(errno, "write at " + std::to_string(offset_bytes_ + at + done));
     }
-    at += static_cast<std::uint64_t>(put);
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    if (count == 0) {
+      return Error(ErrorCode::kNoSpace,
+                   "the medium ends at " + std::to_string(offset_bytes_ + at + done));
+    }
+    done += static_cast<std::size_t>(count);
   }
   return base::ok();
 }
 
 base::Result<BlockRange> BlockRange::part(std::uint64_t at, std::uint64_t size_bytes) const {
-  if (!inside(size_bytes_, at, size_bytes)) {
-    return outside(size_bytes_, at, size_bytes);
-  }
+  OU_CHECK(check(at, size_bytes));
   return BlockRange(fd_, offset_bytes_ + at, size_bytes);
 }
 
