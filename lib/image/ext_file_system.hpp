@@ -53,6 +53,10 @@ class ExtFileSystem {
   /// What is free for root, reserved blocks not counted.
   [[nodiscard]] base::Room free() const;
   [[nodiscard]] base::Room total() const;
+  /// Whether the journal holds changes that reading does not see: what the disk has is then older
+  /// than what the system that wrote it saw, and may contradict itself. Such a file system is read
+  /// all the same (as everything read is checked anyway), but never changed.
+  [[nodiscard]] bool unfinished_journal() const;
 
   // Reading. No symbolic link is ever followed: read_link() says where one leads.
 
