@@ -350,6 +350,25 @@ NodeGeometry geometry_of(const ExtFileSystem& files) {
                             : 0U};
 }
 
+Result<std::uint64_t> free_runs(const ExtFileSystem& files) {
+  ext2_filsys fs = files.handle();
+  if (fs->block_map == nullptr) {
+    if (const errcode_t error = ext2fs_read_block_bitmap(fs); error != 0) {
+      return ext_error(error, "read the block bitmaps of the ext file system");
+    }
+  }
+  const blk64_t last = ext2fs_blocks_count(fs->super) - 1;
+  std::uint64_t runs = 0;
+  blk64_t at = fs->super->s_first_data_block;
+  while (at <= last && ext2fs_find_first_zero_block_bitmap2(fs->block_map, at, last, &at) == 0) {
+    ++runs;
+    if (ext2fs_find_first_set_block_bitmap2(fs->block_map, at, last, &at) != 0) {
+      break;
+    }
+  }
+  return runs;
+}
+
 Result<std::unique_ptr<ExtNodes>> ExtNodes::open(ExtFileSystem& files) {
   ext2_filsys fs = files.handle();
   if (ext2fs_has_feature_extents(fs->super) == 0 || ext2fs_has_feature_filetype(fs->super) == 0 ||

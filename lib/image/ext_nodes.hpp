@@ -39,8 +39,8 @@ class ExtNodes final : public NodeStore {
 /// \param files what nodes are to be written into
 NodeGeometry geometry_of(const ExtFileSystem& files);
 
-/// How many runs its free blocks are in, up to a limit: each can cut a file in two.
-/// \pre opened with kChange, or the bitmaps are read
-std::uint64_t free_runs(const ExtFileSystem& files);
+/// How many runs its free blocks are in: where one ends, a file is cut in two.
+/// \error ErrorCode::kDiskImage, kIo
+base::Result<std::uint64_t> free_runs(const ExtFileSystem& files);
 
 }  // namespace image

@@ -29,7 +29,7 @@ constexpr std::uint64_t kLayerInodes = 11;      // its own directories and recor
 constexpr std::uint64_t kLayerFileBlocks = 12;  // of those
 constexpr std::uint64_t kAttachBlocks = 2;      // by which directories grow for a layer, rounded up
 constexpr std::uint64_t kStoreNodes = 24;       // directories of a store that is not there yet
-constexpr std::uint64_t kFragmentsPerBlock = 4; // free runs that can cost a file an extra block
+constexpr std::uint64_t kFragmentsPerBlock = 4;  // free runs that can cost a file an extra block
 
 /// One layer that has to be written, with the image that it is read from.
 struct Pending {
@@ -80,9 +80,9 @@ class Store {
                        !cache_id.starts_with('.');
     OU_TRY(const auto tree, files_.find(path("overlay2/" + (plain ? cache_id : "?") + "/diff")));
     if (!plain || diff != place.diff_id.text() || !tree || tree->kind != NodeKind::kDirectory) {
-      return Error(ErrorCode::kDiskImage, "the image's engine store is damaged: layer " +
-                                              place.chain_id.text() +
-                                              " is only half there; take a fresh copy of the image");
+      return Error(ErrorCode::kDiskImage,
+                   "the image's engine store is damaged: layer " + place.chain_id.text() +
+                       " is only half there; take a fresh copy of the image");
     }
     return std::optional(std::move(cache_id));
   }
@@ -137,8 +137,8 @@ Result<Plan> make_plan(const ExtFileSystem& files, const std::string& root,
         }
         continue;
       }
-      above[chain[i]] = "l/" + link_of(cache_id_of(chain[i])) +
-                        (place.lower.empty() ? "" : ":" + place.lower);
+      above[chain[i]] =
+          "l/" + link_of(cache_id_of(chain[i])) + (place.lower.empty() ? "" : ":" + place.lower);
       plan.layers.push_back({&image, i, std::move(place)});
     }
   }
@@ -340,7 +340,8 @@ Result<StoreNeed> measure_images(const ExtFileSystem& files, const std::string& 
   need.room.inodes += 2 * distributed + plan.parents_to_commit.size();
   need.room.bytes += kStoreNodes * block;
   need.room.inodes += kStoreNodes;
-  need.room.bytes += fragments_of(files) / kFragmentsPerBlock * block;
+  OU_TRY(const std::uint64_t runs, free_runs(files));
+  need.room.bytes += (runs + kFragmentsPerBlock - 1) / kFragmentsPerBlock * block;
   return need;
 }
 

@@ -41,10 +41,10 @@ base::Result<StoreNeed> measure_images(const ExtFileSystem& files, const std::st
                                        const std::vector<NewImage>& images, bool measure_all,
                                        base::ProgressSink& progress);
 
-/// Writes the images, and makes the store where there is none. Each layer is read once, decompressed
-/// and hashed on a thread of its own. After an error the file system has to be thrown away.
-/// \param files opened with kChange; still to be closed afterwards
-/// \error ErrorCode::kNoSpace when there was less room than needed; as measure_images()
+/// Writes the images, and makes the store where there is none. Each layer is read once,
+/// decompressed and hashed on a thread of its own. After an error the file system has to be thrown
+/// away. \param files opened with kChange; still to be closed afterwards \error ErrorCode::kNoSpace
+/// when there was less room than needed; as measure_images()
 base::Status write_images(ExtFileSystem& files, const std::string& root,
                           const std::vector<NewImage>& images, base::ProgressSink& progress);
 
