@@ -51,7 +51,7 @@ std::size_t sequence_length(std::string_view text) {
 
 /// A JSON string as Go writes it, byte for byte: it escapes what HTML gives a meaning. Nothing when
 /// `text` is not UTF-8.
-std::optional<std::string> quoted(std::string_view text) {
+std::optional<std::string> json_text(std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
   std::string result = "\"";
   while (!text.empty()) {
@@ -141,7 +141,7 @@ Status TarSplitWriter::file(const std::string& name, std::uint64_t size_bytes,
                                                ", which no engine takes: build the image again");
   }
   std::string text = R"({"type":1,)";
-  const auto plain = quoted(name);
+  const auto plain = json_text(name);
   text += plain ? "\"name\":" + *plain
                 : "\"name_raw\":\"" + base::to_base64(base::as_bytes(name)) + "\"";
   text += size_bytes > 0 ? ",\"size\":" + std::to_string(size_bytes) + ",\"payload\":\"" +
