@@ -84,7 +84,9 @@ base::Result<std::uint64_t> freed_by_unlink(ext2_filsys handle, std::uint32_t nu
   OU_TRY(Inode inode, read_inode(handle, number));
   std::uint64_t freed = 0;
   if (LINUX_S_ISREG(inode.i_mode) && inode.i_links_count == 1) {
-    OU_TRY(const auto runs, read_runs(handle, number, inode));
+    std::vector<std::uint64_t> map_blocks;
+    OU_TRY(const auto runs, read_runs(handle, number, inode, &map_blocks));
+    freed = map_blocks.size();
     for (const Run& run : runs) {
       freed += run.count;
     }
