@@ -39,8 +39,9 @@ class PartialImage {
     OU_TRY(base::UniqueFd fd, base::open_file(partial, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
     PartialImage made(path, std::move(partial),
                       std::make_shared<const base::UniqueFd>(std::move(fd)));
-    // Ours is a file of the caller's; a file of somebody else's keeps its owner only for root.
-    static_cast<void>(::fchown(made.fd_->get(), facts.st_uid, facts.st_gid));
+    if (::fchown(made.fd_->get(), facts.st_uid, facts.st_gid) != 0 && ::geteuid() == 0) {
+      return Error::from_errno(errno, "make " + made.partial_.string());
+    }
     if (::fchmod(made.fd_->get(), facts.st_mode & 07777U) != 0) {
       return Error::from_errno(errno, "make " + made.partial_.string());
     }
