@@ -11,6 +11,7 @@
 #include "base/printable.hpp"
 #include "base/sizes.hpp"
 #include "image/ext_blocks.hpp"
+#include "image/ext_content.hpp"
 #include "image/ext_errors.hpp"
 
 namespace image {
@@ -477,19 +478,7 @@ Result<std::uint64_t> ExtNodes::remove(NodeId node, Kind kind) {
   }
   const std::uint64_t size =
       inode.large().i_size | (std::uint64_t{inode.large().i_size_high} << 32U);
-  errcode_t error = 0;
-  if (inode.has_attributes()) {
-    error = ext2fs_free_ext_attr(state_->fs, node, &inode.large());
-  }
-  if (error == 0 && (inode.large().i_flags & EXT4_EXTENTS_FL) != 0) {
-    error = ext2fs_punch(state_->fs, node, inode.plain(), nullptr, 0, ~blk64_t{0});
-  }
-  if (error != 0) {
-    return ext_error(error, "free a file's blocks");
-  }
-  inode.clear();
-  OU_CHECK(state_->write(node, inode));
-  ext2fs_inode_alloc_stats2(state_->fs, node, -1, kind == Kind::kDirectory ? 1 : 0);
+  OU_CHECK(release_inode(state_->fs, node, *inode.plain()));
   return kind == Kind::kFile || kind == Kind::kSymlink ? size : 0;
 }
 

@@ -315,20 +315,17 @@ Result<StoreNeed> measure_images(const ExtFileSystem& files, const std::string& 
   StoreNeed need;
   need.layers = plan.layers.size();
   need.layers_present = plan.present;
-  bool all_measured = true;
   for (const Pending& layer : plan.layers) {
     base::Room room;
-    if (!measure_all && layer.index < layer.image->usage.size()) {
-      all_measured = false;
-      room = counted(layer.image->usage[layer.index], block);
+    if (!measure_all && layer.index < layer.image->known.size()) {
+      const KnownLayer& known = layer.image->known[layer.index];
+      room = counted(known.usage, block);
+      need.layer_bytes += known.archive_bytes;
     } else {
       OU_TRY(room, measured(layer, geometry, need.layer_bytes, progress).within(name_of(layer)));
     }
     need.room.bytes += room.bytes + kAttachBlocks * block;
     need.room.inodes += room.inodes;
-  }
-  if (!all_measured) {
-    need.layer_bytes = 0;
   }
   std::size_t distributed = 0;
   for (const NewImage& image : images) {

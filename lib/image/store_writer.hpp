@@ -16,24 +16,29 @@
 
 namespace image {
 
+/// What somebody has measured of a layer.
+struct KnownLayer {
+  oci::LayerUsage usage;
+  std::uint64_t archive_bytes;
+};
+
 struct NewImage {
   std::string label;  // what errors call it
   std::shared_ptr<const oci::ImageSource> source;
   std::vector<std::string> references;  // "repository:tag" and "repository@sha256:..."
-  // What each layer takes, where somebody has measured it; empty: nobody has.
-  std::vector<oci::LayerUsage> usage;
+  std::vector<KnownLayer> known;        // of each layer, bottom first; empty: nobody has measured
 };
 
 struct StoreNeed {
   base::Room room;                // what has to be free before write_images()
-  std::uint64_t layer_bytes = 0;  // of the archives that will be read; 0 when that is not known
+  std::uint64_t layer_bytes = 0;  // of the archives that will be read
   std::size_t layers = 0;         // that are to be written
   std::size_t layers_present = 0;
 };
 
-/// What write_images() will take. Layers are read and measured where `usage` does not say it, or
+/// What write_images() will take. Layers are read and measured where `known` does not say it, or
 /// `measure_all` asks for it: then it is exact but for the few blocks by which directories grow.
-/// With `usage` it allows for names and archive records what they take in ordinary images.
+/// With `known` it allows for names and archive records what they take in ordinary images.
 /// \param root of the store: "docker" on the data partition
 /// \error ErrorCode::kDiskImageUnsupported for an aufs store; kDiskImage for a damaged one;
 ///   kImageInvalid, kBlobAltered; those of the sources
