@@ -11,7 +11,9 @@
 #include "copy.hpp"
 #include "create.hpp"
 #include "create_arguments.hpp"
+#include "drives.hpp"
 #include "identity.hpp"
+#include "image_flash.hpp"
 #include "inspect.hpp"
 #include "key.hpp"
 #include "sign.hpp"
@@ -43,6 +45,8 @@ class CommandLine {
     add_inspect();
     add_copy();
     add_identity();
+    add_image();
+    add_drives();
   }
 
   int run(int count, const char* const* arguments) {
@@ -243,6 +247,43 @@ class CommandLine {
         "  bundle-tool identity open --key owner-identity.key --output shop-7 shop-7.identity");
   }
 
+  void add_image() {
+    CLI::App* image = app_.add_subcommand("image", "work on disk images of balenaOS");
+    image->require_subcommand(1);
+    image->footer("Example:\n  bundle-tool image flash balena.img.zip --drive /dev/sdb");
+    add_image_flash(*image);
+  }
+
+  void add_image_flash(CLI::App& image) {
+    CLI::App* command =
+        add(image, "flash", "write a disk image to a drive and prove that it arrived",
+            [this](Console& console) { return image_flash(image_flash_, console); });
+    command
+        ->add_option("IMG", image_flash_.image,
+                     "the image: raw, or packed with zip, gzip, bzip2, xz or zstd")
+        ->required();
+    command->add_option("--drive", image_flash_.drive, "the drive, see bundle-tool drives")
+        ->type_name("DEVICE")
+        ->required();
+    command->add_flag("--yes", image_flash_.yes, "do not ask before overwriting the drive");
+    command->add_flag("--no-verify", image_flash_.no_verify, "do not read everything back");
+    command->add_flag("--allow-fixed", image_flash_.allow_fixed,
+                      "also take a drive that is not removable, such as an internal disk or a loop "
+                      "device; never one that is in use");
+    command->footer(
+        "The partition table is written last: an interrupted drive has none.\n"
+        "Examples:\n"
+        "  bundle-tool image flash balena.img.zip --drive /dev/sdb\n"
+        "  bundle-tool image flash balena.img --drive /dev/disk/by-id/usb-Stick --yes --json");
+  }
+
+  void add_drives() {
+    CLI::App* command = add(app_, "drives", "list the drives that an image may be written to",
+                            [this](Console&) { return drives(drives_); });
+    command->add_flag("--all", drives_.all, "also virtual ones, such as loop devices");
+    command->footer("Examples:\n  bundle-tool drives\n  bundle-tool drives --json");
+  }
+
   CLI::App app_{
       "Makes, signs, checks and copies bundles: signed releases that balena devices install "
       "from a USB medium. Needs no root, no Docker and no network.",
@@ -258,6 +299,8 @@ class CommandLine {
   CopyOptions copy_;
   IdentityKeygenOptions identity_keygen_;
   IdentityOpenOptions identity_open_;
+  ImageFlashOptions image_flash_;
+  DrivesOptions drives_;
 };
 
 }  // namespace
