@@ -103,12 +103,18 @@ bool ExtFileSystem::unfinished_journal() const {
 }
 
 base::Status ExtFileSystem::close() {
-  if (state_->access == Access::kChange) {
-    if (const errcode_t error = ext2fs_flush(state_->handle); error != 0) {
+  const auto state = std::exchange(state_, nullptr);
+  if (state->access == Access::kChange) {
+    // A file system in which nothing was changed keeps every byte.
+    if ((state->handle->flags & EXT2_FLAG_DIRTY) != 0) {
+      if (const errcode_t error = ext2fs_flush(state->handle); error != 0) {
+        return ext_error(error, "write the ext file system");
+      }
+    }
+    if (const errcode_t error = io_channel_flush(state->handle->io); error != 0) {
       return ext_error(error, "write the ext file system");
     }
   }
-  state_.reset();
   return base::ok();
 }
 

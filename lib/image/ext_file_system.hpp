@@ -81,12 +81,16 @@ class ExtFileSystem {
   // Changing, after open() with kChange.
 
   /// Replaces or makes a regular file of root's; its directory has to be there. Times are fixed.
-  /// \error ErrorCode::kNoSpace, kNotFound, kDiskImage, kIo
+  /// When the content fails half-way there is no file of that name any more.
+  /// \error ErrorCode::kNoSpace (with nothing changed), kNotFound, kAlreadyExists when it is a
+  ///   directory, kDiskImage, kIo; that of `content`
   base::Status write_file(const std::string& path, oci::ByteSource& content,
                           std::uint64_t size_bytes, std::uint32_t permissions);
   /// Makes a directory of root's, mode `permissions`; fine when there is one already.
+  /// \error ErrorCode::kNoSpace, kNotFound, kAlreadyExists when it is no directory, kDiskImage, kIo
   base::Status make_directory(const std::string& path, std::uint32_t permissions);
-  /// Removes a file, or nothing when it is not there.
+  /// Removes what is no directory, or nothing when it is not there.
+  /// \error ErrorCode::kAlreadyExists when it is a directory, kDiskImage, kIo
   base::Status remove_file(const std::string& path);
   /// Writes everything that is still in memory. Nothing may be called afterwards.
   /// \error ErrorCode::kIo, kNoSpace
@@ -97,6 +101,8 @@ class ExtFileSystem {
   [[nodiscard]] const BlockRange& range() const;
 
  private:
+  [[nodiscard]] base::Status check_changeable() const;
+
   struct State;
   explicit ExtFileSystem(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -18,7 +18,8 @@ constexpr std::size_t kMaxRuns = std::size_t{4} << 20U;
 /// loop in its block map.
 class RunCollector {
  public:
-  explicit RunCollector(ext2_filsys handle) : blocks_(ext2fs_blocks_count(handle->super)) {}
+  RunCollector(ext2_filsys handle, std::vector<std::uint64_t>* map_blocks)
+      : blocks_(ext2fs_blocks_count(handle->super)), map_blocks_(map_blocks) {}
 
   base::Status add(const Run& run) {
     if (run.physical == 0 || run.physical >= blocks_ || run.count > blocks_ - run.physical) {
@@ -47,7 +48,21 @@ class RunCollector {
     return base::ok();
   }
 
-  /// Blocks of the file, or of its map.
+  /// A block of the map itself.
+  base::Status add_map_block(std::uint64_t block) {
+    if (block == 0 || block >= blocks_) {
+      return Error(ErrorCode::kDiskImage,
+                   "the ext file system is damaged: the map of a file's blocks is outside of it");
+    }
+    if (map_blocks_ != nullptr) {
+      map_blocks_->push_back(block);
+    }
+    return count(1);
+  }
+
+  std::vector<Run> take() { return std::move(runs_); }
+
+ private:
   base::Status count(std::uint64_t more) {
     used_ += more;
     if (used_ > blocks_) {
@@ -57,10 +72,8 @@ class RunCollector {
     return base::ok();
   }
 
-  std::vector<Run> take() { return std::move(runs_); }
-
- private:
   std::uint64_t blocks_;
+  std::vector<std::uint64_t>* map_blocks_;
   std::uint64_t used_ = 0;
   std::uint64_t next_ = 0;
   std::vector<Run> runs_;
@@ -68,7 +81,8 @@ class RunCollector {
 
 using ExtentHandle = base::Handle<ext2_extent_handle, ext2fs_extent_free>;
 
-base::Result<std::vector<Run>> extent_runs(ext2_filsys handle, std::uint32_t number, Inode& inode) {
+base::Result<std::vector<Run>> extent_runs(ext2_filsys handle, std::uint32_t number, Inode& inode,
+                                           std::vector<std::uint64_t>* map_blocks) {
   ext2_extent_handle_t opened = nullptr;
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): how libext2fs takes large inodes
   auto* const small = reinterpret_cast<ext2_inode*>(&inode);
@@ -81,7 +95,7 @@ base::Result<std::vector<Run>> extent_runs(ext2_filsys handle, std::uint32_t num
     return Error(ErrorCode::kDiskImage,
                  "the ext file system is damaged: an extent tree is too deep");
   }
-  RunCollector runs(handle);
+  RunCollector runs(handle, map_blocks);
   ext2fs_extent extent{};
   int move = EXT2_EXTENT_ROOT;
   for (;;) {
@@ -95,7 +109,7 @@ base::Result<std::vector<Run>> extent_runs(ext2_filsys handle, std::uint32_t num
     move = EXT2_EXTENT_NEXT;
     if ((extent.e_flags & EXT2_EXTENT_FLAGS_LEAF) == 0) {
       if ((extent.e_flags & EXT2_EXTENT_FLAGS_SECOND_VISIT) == 0) {
-        OU_CHECK(runs.count(1));
+        OU_CHECK(runs.add_map_block(extent.e_pblk));
       }
       continue;
     }
@@ -114,7 +128,7 @@ struct MapWalk {
 int visit_mapped_block(ext2_filsys /*handle*/, blk64_t* block, e2_blkcnt_t index, blk64_t /*ref*/,
                        int /*ref_offset*/, void* data) {
   auto& walk = *static_cast<MapWalk*>(data);
-  walk.status = index < 0 ? walk.runs->count(1)
+  walk.status = index < 0 ? walk.runs->add_map_block(*block)
                           : walk.runs->add({.first = static_cast<std::uint64_t>(index),
                                             .physical = *block,
                                             .count = 1,
@@ -122,8 +136,9 @@ int visit_mapped_block(ext2_filsys /*handle*/, blk64_t* block, e2_blkcnt_t index
   return walk.status ? 0 : BLOCK_ABORT;
 }
 
-base::Result<std::vector<Run>> mapped_runs(ext2_filsys handle, std::uint32_t number) {
-  RunCollector runs(handle);
+base::Result<std::vector<Run>> mapped_runs(ext2_filsys handle, std::uint32_t number,
+                                           std::vector<std::uint64_t>* map_blocks) {
+  RunCollector runs(handle, map_blocks);
   MapWalk walk{.runs = &runs, .status = base::ok()};
   const errcode_t error = ext2fs_block_iterate3(handle, number, BLOCK_FLAG_READ_ONLY, nullptr,
                                                 visit_mapped_block, &walk);
@@ -136,7 +151,8 @@ base::Result<std::vector<Run>> mapped_runs(ext2_filsys handle, std::uint32_t num
 
 }  // namespace
 
-base::Result<std::vector<Run>> read_runs(ext2_filsys handle, std::uint32_t number, Inode& inode) {
+base::Result<std::vector<Run>> read_runs(ext2_filsys handle, std::uint32_t number, Inode& inode,
+                                         std::vector<std::uint64_t>* map_blocks) {
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) != 0) {
     return Error(ErrorCode::kDiskImageUnsupported,
                  "the ext file system keeps content inside inodes (inline_data), which no balenaOS "
@@ -146,8 +162,8 @@ base::Result<std::vector<Run>> read_runs(ext2_filsys handle, std::uint32_t numbe
     return Error(ErrorCode::kDiskImageUnsupported,
                  "inode " + std::to_string(number) + " of the ext file system is encrypted");
   }
-  return (inode.i_flags & EXT4_EXTENTS_FL) != 0 ? extent_runs(handle, number, inode)
-                                                : mapped_runs(handle, number);
+  return (inode.i_flags & EXT4_EXTENTS_FL) != 0 ? extent_runs(handle, number, inode, map_blocks)
+                                                : mapped_runs(handle, number, map_blocks);
 }
 
 }  // namespace image

@@ -41,8 +41,10 @@ base::Result<Inode> read_inode(ext2_filsys handle, std::uint32_t inode);
 
 /// Where the content of a file, directory or symbolic link is, in order; all of it inside the file
 /// system, and holes left out.
+/// \param map_blocks when given: where the map itself is (indirect blocks, extent tree)
 /// \error ErrorCode::kDiskImage, kDiskImageUnsupported for content that is not in blocks; kIo
-base::Result<std::vector<Run>> read_runs(ext2_filsys handle, std::uint32_t number, Inode& inode);
+base::Result<std::vector<Run>> read_runs(ext2_filsys handle, std::uint32_t number, Inode& inode,
+                                         std::vector<std::uint64_t>* map_blocks = nullptr);
 
 /// The inode of `name` in a directory; 0 when it has none. \error ErrorCode::kDiskImage, kIo
 base::Result<std::uint32_t> find_in_directory(ext2_filsys handle, std::uint32_t directory,

@@ -4,56 +4,19 @@
 #include <catch2/catch.hpp>
 
 #include "image/ext_file_system.hpp"
+#include "support/byte_sources.hpp"
 #include "unit/image/ext_images.hpp"
 
 using base::ErrorCode;
 using image::ExtFileSystem;
 using image::NodeKind;
 using support::GuardedImage;
+using support::opened;
+using support::pattern;
 
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
-
-const std::vector<std::vector<std::string>> kShapes = {
-    {"-b", "4096", "-O", "metadata_csum,64bit"},
-    {"-b", "4096", "-O", "^metadata_csum,^64bit"},
-    {"-b", "1024", "-O", "metadata_csum,64bit"},
-    {"-b", "1024", "-O", "^metadata_csum,^64bit,^extent"},
-    {"-b", "4096", "-O", "^dir_index,^has_journal"},
-};
-
-std::string pattern(std::size_t size) {
-  std::string text(size, '\0');
-  std::uint32_t state = 12345;
-  for (char& byte : text) {
-    state = state * 1664525 + 1013904223;
-    byte = static_cast<char>(state >> 24U);
-  }
-  return text;
-}
-
-std::string read_all(oci::ByteSource& source, std::size_t piece) {
-  std::string all;
-  base::Bytes buffer(piece);
-  for (;;) {
-    const auto got = source.read(buffer);
-    REQUIRE(got);
-    if (*got == 0) {
-      return all;
-    }
-    all.append(base::as_text(base::ByteView(buffer).first(*got)));
-  }
-}
-
-/// Opens what has to open.
-ExtFileSystem opened(const GuardedImage& image,
-                     ExtFileSystem::Access access = ExtFileSystem::Access::kRead) {
-  auto files = ExtFileSystem::open(image.range(), access);
-  INFO((files ? "" : files.error().message()));
-  REQUIRE(files);
-  return std::move(*files);
-}
 
 }  // namespace
 
@@ -73,10 +36,10 @@ TEST_CASE("ext file system: reads what mke2fs put in, in every shape") {
         scratch.write("tree/many/a rather long name of a file, number " + std::to_string(10000 + i),
                       std::to_string(i)));
   }
-  for (std::size_t shape = 0; shape < kShapes.size(); ++shape) {
+  for (std::size_t shape = 0; shape < support::kExtShapes.size(); ++shape) {
     CAPTURE(shape);
-    const GuardedImage image(scratch / ("image" + std::to_string(shape)), 16 * kMiB, kShapes[shape],
-                             scratch / "tree");
+    const GuardedImage image(scratch / ("image" + std::to_string(shape)), 16 * kMiB,
+                             support::kExtShapes[shape], scratch / "tree");
     const ExtFileSystem files = opened(image);
     CHECK(files.label() == "resin-data");
     CHECK(files.size_bytes() == 16 * kMiB);
@@ -89,7 +52,7 @@ TEST_CASE("ext file system: reads what mke2fs put in, in every shape") {
     for (const std::size_t piece : {std::size_t{777}, std::size_t{1} << 20U}) {
       const auto source = files.open_file(**node);
       REQUIRE(source);
-      CHECK(read_all(**source, piece) == large);
+      CHECK(support::read_all(**source, piece).value() == large);
     }
     CHECK(files.read_file("balena/empty", 10).value() == "");
     CHECK(files.read_file("/balena//small", 10).value() == "small");
@@ -143,7 +106,7 @@ TEST_CASE("ext file system: holes and blocks that were never written are zeros")
   const ExtFileSystem files = opened(image);
   const auto source = files.open_file(files.find("sparse").value().value());
   REQUIRE(source);
-  CHECK(read_all(**source, 100000) == expected);
+  CHECK(support::read_all(**source, 100000).value() == expected);
 }
 
 TEST_CASE("ext file system: a block range gives no byte outside of it") {

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -12,12 +13,33 @@
 
 #include "base/bytes.hpp"
 #include "image/block_range.hpp"
+#include "image/ext_file_system.hpp"
 #include "support/command.hpp"
 #include "support/scratch.hpp"
 
 namespace support {
 
 constexpr std::uint64_t kGuardBytes = 1 << 20;
+
+/// Options of mke2fs: block sizes, with and without checksums, extents and indexed directories.
+inline const std::vector<std::vector<std::string>> kExtShapes = {
+    {"-b", "4096", "-O", "metadata_csum,64bit"},
+    {"-b", "4096", "-O", "^metadata_csum,^64bit"},
+    {"-b", "1024", "-O", "metadata_csum,64bit"},
+    {"-b", "1024", "-O", "^metadata_csum,^64bit,^extent"},
+    {"-b", "4096", "-O", "^dir_index,^has_journal"},
+};
+
+/// Bytes that are nowhere alike.
+inline std::string pattern(std::size_t size) {
+  std::string text(size, '\0');
+  std::uint32_t state = 12345;
+  for (char& byte : text) {
+    state = state * 1664525 + 1013904223;
+    byte = static_cast<char>(state >> 24U);
+  }
+  return text;
+}
 
 class GuardedImage {
  public:
@@ -41,6 +63,10 @@ class GuardedImage {
                                    std::to_string(size_bytes / 1024) + "k"});
     must_run(command);
   }
+
+  /// One that is there already.
+  GuardedImage(const std::filesystem::path& path, std::uint64_t size_bytes)
+      : path_(path), size_bytes_(size_bytes) {}
 
   [[nodiscard]] image::BlockRange range() const {
     base::UniqueFd fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
@@ -81,5 +107,15 @@ class GuardedImage {
   std::filesystem::path path_;
   std::uint64_t size_bytes_;
 };
+
+/// Opens what has to open.
+inline image::ExtFileSystem opened(
+    const GuardedImage& image,
+    image::ExtFileSystem::Access access = image::ExtFileSystem::Access::kRead) {
+  auto files = image::ExtFileSystem::open(image.range(), access);
+  INFO((files ? "" : files.error().message()));
+  REQUIRE(files);
+  return std::move(*files);
+}
 
 }  // namespace support

@@ -55,9 +55,10 @@ class Volume {
   }
   [[nodiscard]] std::string mtools_name() const { return path_.string() + "@@1M"; }
   void put(const std::string& name, const std::string& content) const {
-    REQUIRE(image::run_successfully(
-        {.argv = {"mcopy", "-o", "-i", mtools_name(), "-", "::" + name}, .input = content},
-        ErrorCode::kIo));
+    const image::Program program{.argv = {"mcopy", "-o", "-i", mtools_name(), "-", "::" + name},
+                                 .environment = {"SOURCE_DATE_EPOCH=" + std::to_string(kOldTime)},
+                                 .input = content};
+    REQUIRE(image::run_successfully(program, ErrorCode::kIo));
   }
 
   /// What fsck.fat finds, and whether something outside was written; empty when all is well.
