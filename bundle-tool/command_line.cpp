@@ -12,6 +12,7 @@
 #include "create.hpp"
 #include "create_arguments.hpp"
 #include "identity.hpp"
+#include "image_commands.hpp"
 #include "inspect.hpp"
 #include "key.hpp"
 #include "sign.hpp"
@@ -43,6 +44,10 @@ class CommandLine {
     add_inspect();
     add_copy();
     add_identity();
+    image_.add_to(app_, [this](CLI::App& parent, const std::string& name,
+                               const std::string& description, Command command) {
+      return add(parent, name, description, std::move(command));
+    });
   }
 
   int run(int count, const char* const* arguments) {
@@ -72,8 +77,6 @@ class CommandLine {
   }
 
  private:
-  using Command = std::function<Result<Outcome>(Console&)>;
-
   std::string chosen_name() const {
     const auto chosen = app_.get_subcommands();
     return chosen.empty() ? "" : " " + chosen.front()->get_name();
@@ -258,6 +261,7 @@ class CommandLine {
   CopyOptions copy_;
   IdentityKeygenOptions identity_keygen_;
   IdentityOpenOptions identity_open_;
+  ImageCommands image_;
 };
 
 }  // namespace

@@ -78,21 +78,6 @@ Result<ReleaseDraft> read_draft(const CreateOptions& options) {
       .within(path.string());
 }
 
-Result<std::map<std::string, std::string>> parse_images(const std::vector<std::string>& images) {
-  std::map<std::string, std::string> sources;
-  for (const std::string& image : images) {
-    const std::size_t equals = image.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == image.size()) {
-      return usage("--image takes SERVICE=SOURCE, such as main=docker-archive:main.tar; not \"" +
-                   base::printable(image) + "\"");
-    }
-    if (!sources.emplace(image.substr(0, equals), image.substr(equals + 1)).second) {
-      return usage("--image names " + base::printable(image.substr(0, equals)) + " twice");
-    }
-  }
-  return sources;
-}
-
 /// \source reproducible-builds.org, SOURCE_DATE_EPOCH specification
 Result<std::uint64_t> creation_time() {
   const char* epoch = std::getenv("SOURCE_DATE_EPOCH");
@@ -133,6 +118,12 @@ void warn_about(const ReleaseDraft& draft, Console& console) {
   for (const std::string& warning : draft.warnings) {
     console.warning(warning);
   }
+  if (draft.config_json != "{}") {
+    console.warning("config is left out: a device keeps its own configuration variables");
+  }
+  if (draft.pin) {
+    console.warning("pinDevice is left out: bundle-tool's --no-pin decides");
+  }
 }
 
 void warn_about_platforms(const ImagePacker& packer, Console& console) {
@@ -160,7 +151,9 @@ Result<bundle::Release> pack_release(const CreateOptions& options, const Release
   }
   std::map<std::string, PackedImage> images;
   for (const ServiceDraft& service : draft.services) {
-    OU_TRY(PackedImage packed, packer.pack(service.name, sources.at(service.name), console)
+    OU_TRY(PackedImage packed, packer
+                                   .pack(service.name, sources.at(service.name),
+                                         {ImageRole::Kind::kService, service.name}, console)
                                    .within("service " + service.name));
     images.emplace(service.name, std::move(packed));
   }
@@ -288,7 +281,7 @@ Result<Outcome> create(const CreateOptions& options, Console& console) {
   OU_TRY(const ReleaseDraft draft, read_draft(options));
   warn_about(draft, console);
   OU_TRY(const bundle::Targets targets, resolve_targets(options, draft.fleet_uuid));
-  OU_TRY(const auto sources, parse_images(options.images));
+  OU_TRY(const auto sources, parse_image_options(options.images));
   OU_CHECK(check_images(draft, sources));
   OU_TRY(const auto keys, load_secret_keys(options.sign_keys, options.password_file));
 

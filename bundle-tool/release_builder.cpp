@@ -63,6 +63,24 @@ std::string names_of(const ReleaseDraft& draft) {
 
 }  // namespace
 
+Result<std::map<std::string, std::string>> parse_image_options(
+    const std::vector<std::string>& images) {
+  std::map<std::string, std::string> sources;
+  for (const std::string& image : images) {
+    const std::size_t equals = image.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == image.size()) {
+      return Error(ErrorCode::kUsage,
+                   "--image takes SERVICE=SOURCE, such as main=docker-archive:main.tar; not \"" +
+                       base::printable(image) + "\"");
+    }
+    if (!sources.emplace(image.substr(0, equals), image.substr(equals + 1)).second) {
+      return Error(ErrorCode::kUsage,
+                   "--image names " + base::printable(image.substr(0, equals)) + " twice");
+    }
+  }
+  return sources;
+}
+
 base::Status check_images(const ReleaseDraft& draft,
                           const std::map<std::string, std::string>& sources) {
   std::string missing;

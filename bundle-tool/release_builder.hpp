@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "bundle/manifest.hpp"
@@ -14,6 +15,10 @@ namespace tool {
 /// The default host part of generated image names. Names under .invalid exist nowhere (RFC 6761),
 /// so that no engine can ever take such an image from a network.
 inline constexpr std::string_view kDefaultRegistryName = "offline-updater.invalid";
+
+/// Service to SOURCE, of what --image was given. \error ErrorCode::kUsage
+base::Result<std::map<std::string, std::string>> parse_image_options(
+    const std::vector<std::string>& images);
 
 /// Checks that --image names every service once and nothing else.
 /// \error ErrorCode::kUsage, listing the services there are

@@ -31,6 +31,8 @@ struct ReleaseDraft {
   std::vector<ServiceDraft> services;  // by name
   std::string volumes_json = "{}";
   std::string networks_json = "{}";
+  std::string config_json = "{}";     // configuration variables: only image preload takes them
+  bool pin = false;                   // as config_json
   std::vector<std::string> warnings;  // what will not be as the author may expect
 };
 

@@ -187,7 +187,13 @@ bool is_fleet_app(const Json& app) {
 }
 
 /// The object of apps, whichever of the two forms `state` has.
-Result<const Json*> find_apps(const Json& state, std::vector<std::string>& warnings) {
+struct Holder {
+  const Json* apps;
+  std::string config_json = "{}";
+  bool pin = false;
+};
+
+Result<Holder> find_apps(const Json& state) {
   if (state.is_array()) {
     return Error(ErrorCode::kTargetStateInvalid,
                  "an apps.json in v1 form (a list): only the v3 form of supervisor 13 and later is "
@@ -202,13 +208,15 @@ Result<const Json*> find_apps(const Json& state, std::vector<std::string>& warni
     return Error(ErrorCode::kTargetStateInvalid,
                  "has no object \"apps\": neither an apps.json nor a fleet's target state");
   }
-  if (holder->contains("config") && !(*holder)["config"].empty()) {
-    warnings.emplace_back("config is left out: a device keeps its own configuration variables");
+  Holder found{.apps = &(*holder)["apps"]};
+  if (const auto config = holder->find("config"); config != holder->end() && !config->is_null()) {
+    if (!config->is_object()) {
+      return invalid("config", "must be an object");
+    }
+    found.config_json = base::to_canonical(*config);
   }
-  if (holder->value("pinDevice", Json(false)) == true) {
-    warnings.emplace_back("pinDevice is left out: bundle-tool's --no-pin decides");
-  }
-  return &(*holder)["apps"];
+  found.pin = holder->value("pinDevice", Json(false)) == true;
+  return found;
 }
 
 }  // namespace
@@ -219,7 +227,8 @@ Result<ReleaseDraft> parse_target_state(std::string_view json, const std::string
     return std::move(parsed).error().as(ErrorCode::kTargetStateInvalid);
   }
   std::vector<std::string> warnings;
-  OU_TRY(const Json* apps, find_apps(*parsed, warnings));
+  OU_TRY(const Holder holder, find_apps(*parsed));
+  const Json* apps = holder.apps;
   std::vector<std::string> fleets;
   for (const auto& [uuid, app] : apps->items()) {
     if (!app.is_object()) {
@@ -245,7 +254,11 @@ Result<ReleaseDraft> parse_target_state(std::string_view json, const std::string
                                     : "has no app " + base::printable(fleet_uuid) +
                                           ": does --fleet-uuid name the right fleet?");
   }
-  return read_app(fleets.front(), (*apps)[fleets.front()], std::move(warnings));
+  OU_TRY(ReleaseDraft draft,
+         read_app(fleets.front(), (*apps)[fleets.front()], std::move(warnings)));
+  draft.config_json = holder.config_json;
+  draft.pin = holder.pin;
+  return draft;
 }
 
 }  // namespace tool

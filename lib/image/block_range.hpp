@@ -31,6 +31,8 @@ class BlockRange {
   [[nodiscard]] base::Result<BlockRange> part(std::uint64_t at, std::uint64_t size_bytes) const;
 
  private:
+  [[nodiscard]] base::Status check(std::uint64_t at, std::uint64_t count) const;
+
   SharedFd fd_;
   std::uint64_t offset_bytes_;
   std::uint64_t size_bytes_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,6 +54,10 @@ class ExtFileSystem {
   /// What is free for root, reserved blocks not counted.
   [[nodiscard]] base::Room free() const;
   [[nodiscard]] base::Room total() const;
+  /// Whether the journal holds changes that reading does not see: what the disk has is then older
+  /// than what the system that wrote it saw, and may contradict itself. Such a file system is read
+  /// all the same (as everything read is checked anyway), but never changed.
+  [[nodiscard]] bool unfinished_journal() const;
 
   // Reading. No symbolic link is ever followed: read_link() says where one leads.
 
@@ -77,12 +82,16 @@ class ExtFileSystem {
   // Changing, after open() with kChange.
 
   /// Replaces or makes a regular file of root's; its directory has to be there. Times are fixed.
-  /// \error ErrorCode::kNoSpace, kNotFound, kDiskImage, kIo
+  /// When the content fails half-way there is no file of that name any more.
+  /// \error ErrorCode::kNoSpace (with nothing changed), kNotFound, kAlreadyExists when it is a
+  ///   directory, kDiskImage, kIo; that of `content`
   base::Status write_file(const std::string& path, oci::ByteSource& content,
                           std::uint64_t size_bytes, std::uint32_t permissions);
   /// Makes a directory of root's, mode `permissions`; fine when there is one already.
+  /// \error ErrorCode::kNoSpace, kNotFound, kAlreadyExists when it is no directory, kDiskImage, kIo
   base::Status make_directory(const std::string& path, std::uint32_t permissions);
-  /// Removes a file, or nothing when it is not there.
+  /// Removes what is no directory, or nothing when it is not there.
+  /// \error ErrorCode::kAlreadyExists when it is a directory, kDiskImage, kIo
   base::Status remove_file(const std::string& path);
   /// Writes everything that is still in memory. Nothing may be called afterwards.
   /// \error ErrorCode::kIo, kNoSpace
@@ -93,13 +102,21 @@ class ExtFileSystem {
   [[nodiscard]] const BlockRange& range() const;
 
  private:
+  [[nodiscard]] base::Status check_changeable() const;
+
   struct State;
   explicit ExtFileSystem(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 
-/// Lets a file system fill `range`, which has become larger. Runs resize2fs on exactly that range.
-/// \error ErrorCode::kDiskImage, kNotFound when e2fsprogs is not installed; kIo
+/// Lets a file system fill `range`, which has become larger; fine when it does already. The work is
+/// done on a copy of the blocks in use in a nameless file in `scratch`, so that a file system which
+/// lies cannot have anything outside of the range changed, and what changes is carried over when
+/// e2fsck finds the result sound. What has been added to the range is cleared.
+/// \error ErrorCode::kDiskImage, kDiskImageUnsupported, kNotFound when e2fsprogs is not installed;
+///   kNoSpace, kIo
+base::Status grow_ext_file_system(const BlockRange& range, const std::filesystem::path& scratch);
+/// The same with the scratch file in TMPDIR or /tmp.
 base::Status grow_ext_file_system(const BlockRange& range);
 
 /// Runs e2fsck without changing anything. \error ErrorCode::kDiskImage with what it found

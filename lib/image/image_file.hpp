@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 
 #include "base/progress.hpp"
 #include "base/result.hpp"
 #include "image/block_range.hpp"
 #include "image/image_stream.hpp"
+#include "oci/byte_source.hpp"
 
 namespace image {
 
@@ -45,6 +47,13 @@ class ImageFile {
 
 /// A nameless file in `scratch`, for a part of an image. \error ErrorCode::kNoSpace, kIo
 base::Result<SharedFd> make_scratch_file(const std::filesystem::path& scratch);
+
+/// Writes all of `from` to the start of the empty file `to`, leaving holes for zeros.
+/// \param told is told of each piece's size after it was written
+/// \return bytes written \error those of from.read(); ErrorCode::kLimitExceeded above 1 TiB;
+///   kNoSpace, kIo
+base::Result<std::uint64_t> store_sparse(oci::ByteSource& from, const SharedFd& to,
+                                         const std::function<void(std::uint64_t)>& told);
 
 /// Copies `from` over the start of the file `to`, leaving holes where `from` has holes or zeros.
 /// `to` has to be empty. \error ErrorCode::kNoSpace, kIo

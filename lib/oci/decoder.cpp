@@ -10,41 +10,13 @@
 #include <string>
 
 #include "base/handle.hpp"
+#include "oci/decoder_input.hpp"
 
 namespace oci {
 namespace {
 
 using base::Error;
 using base::ErrorCode;
-
-constexpr std::size_t kInputBytes = std::size_t{128} * 1024;
-
-// What a decoder has read from its source and not used yet.
-class Input {
- public:
-  explicit Input(std::unique_ptr<ByteSource> source)
-      : source_(std::move(source)), buffer_(kInputBytes) {}
-
-  // Makes sure that there is something unless the source is at its end.
-  base::Status refill() {
-    if (!rest_.empty() || at_end_) {
-      return base::ok();
-    }
-    OU_TRY(const std::size_t got, source_->read(buffer_));
-    rest_ = base::ByteView(buffer_).first(got);
-    at_end_ = got == 0;
-    return base::ok();
-  }
-  [[nodiscard]] base::ByteView rest() const { return rest_; }
-  [[nodiscard]] bool at_end() const { return at_end_; }
-  void use(std::size_t count) { rest_ = rest_.subspan(count); }
-
- private:
-  std::unique_ptr<ByteSource> source_;
-  base::Bytes buffer_;
-  base::ByteView rest_;
-  bool at_end_ = false;
-};
 
 Error truncated(std::string_view what) {
   return Error(ErrorCode::kImageInvalid,
@@ -118,7 +90,7 @@ class GzipDecoder final : public ByteSource {
     return std::size_t{room - stream_.avail_out};
   }
 
-  Input input_;
+  DecoderInput input_;
   z_stream stream_{};
   bool started_ = false;
   bool in_member_ = true;  // an empty file is no gzip file
@@ -126,8 +98,8 @@ class GzipDecoder final : public ByteSource {
 
 class ZstdDecoder final : public ByteSource {
  public:
-  explicit ZstdDecoder(std::unique_ptr<ByteSource> source)
-      : input_(std::move(source)), context_(ZSTD_createDCtx()) {}
+  ZstdDecoder(std::unique_ptr<ByteSource> source, int max_window_log)
+      : input_(std::move(source)), context_(ZSTD_createDCtx()), max_window_log_(max_window_log) {}
 
   base::Result<std::size_t> read(std::span<std::uint8_t> buffer) override {
     if (buffer.empty()) {
@@ -154,7 +126,7 @@ class ZstdDecoder final : public ByteSource {
     // libzstd takes parameters only between frames.
     if (!started_ &&
         (!context_ || ZSTD_isError(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax,
-                                                          kMaxZstdWindowLog)) != 0U)) {
+                                                          max_window_log_)) != 0U)) {
       return Error(ErrorCode::kInternal, "libzstd does not start");
     }
     started_ = true;
@@ -168,8 +140,9 @@ class ZstdDecoder final : public ByteSource {
     if (ZSTD_isError(outcome) != 0U) {
       if (ZSTD_getErrorCode(outcome) == ZSTD_error_frameParameter_windowTooLarge) {
         return Error(ErrorCode::kImageInvalid,
-                     "zstd data needs a window of more than 8 MiB; compress it without --long and "
-                     "with a level of at most 19");
+                     "zstd data needs a window of more than " +
+                         std::to_string((std::uint64_t{1} << max_window_log_) >> 20U) +
+                         " MiB; compress it without --long and with a level of at most 19");
       }
       return Error(ErrorCode::kImageInvalid,
                    std::string("bad zstd data: ") + ZSTD_getErrorName(outcome));
@@ -179,8 +152,9 @@ class ZstdDecoder final : public ByteSource {
     return out.pos;
   }
 
-  Input input_;
+  DecoderInput input_;
   base::Handle<ZSTD_DCtx, ZSTD_freeDCtx> context_;
+  int max_window_log_;
   bool started_ = false;
   bool in_frame_ = true;  // an empty file is no zstd file
 };
@@ -247,14 +221,15 @@ Encoding sniff_encoding(base::ByteView first_bytes) {
   return starts_with(kZstdMagic) || skippable ? Encoding::kZstd : Encoding::kNone;
 }
 
-std::unique_ptr<ByteSource> open_decoder(std::unique_ptr<ByteSource> source, Encoding encoding) {
+std::unique_ptr<ByteSource> open_decoder(std::unique_ptr<ByteSource> source, Encoding encoding,
+                                         int max_window_log) {
   switch (encoding) {
     case Encoding::kNone:
       return source;
     case Encoding::kGzip:
       return std::make_unique<GzipDecoder>(std::move(source));
     case Encoding::kZstd:
-      return std::make_unique<ZstdDecoder>(std::move(source));
+      return std::make_unique<ZstdDecoder>(std::move(source), max_window_log);
   }
   return source;
 }

@@ -26,8 +26,9 @@ inline constexpr int kMaxZstdWindowLog = 23;  // 8 MiB
 /// The uncompressed bytes of `source`. Concatenated gzip members and zstd frames are one stream;
 /// a stream that ends inside a member or frame, or has anything else after one, is an error.
 /// \error from read(): ErrorCode::kImageInvalid for bad or truncated data or a window beyond
-///   kMaxZstdWindowLog; and what `source` reports
-std::unique_ptr<ByteSource> open_decoder(std::unique_ptr<ByteSource> source, Encoding encoding);
+///   `max_window_log`; and what `source` reports
+std::unique_ptr<ByteSource> open_decoder(std::unique_ptr<ByteSource> source, Encoding encoding,
+                                         int max_window_log = kMaxZstdWindowLog);
 
 /// As above; the encoding is sniffed.
 base::Result<std::unique_ptr<ByteSource>> open_decoder(std::unique_ptr<ByteSource> source);

@@ -1,4 +1,4 @@
-// The supervisor's database as a power cut leaves it: with a journal that SQLite has to roll back first.
+// The supervisor's database as a power cut leaves it: with a journal to be rolled back first.
 #include <sqlite3.h>
 
 #include <catch2/catch.hpp>
