@@ -1,4 +1,5 @@
-// The supervisor's database as a power cut leaves it: with a journal that SQLite has to roll back first.
+// The supervisor's database as a power cut leaves it: with a journal that SQLite has to roll back
+// first.
 #include <sqlite3.h>
 
 #include <catch2/catch.hpp>
