@@ -1,6 +1,7 @@
 """Fixtures for tests on the virtual device; the first one that runs builds it, which takes some minutes."""
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import sys
@@ -18,12 +19,18 @@ from ou_device.fleet import Fleet  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cuts", type=int, default=50, help="how many times the power is cut at random (default 50)")
-    parser.addoption("--seed", type=int, default=None, help="where the random moments begin; printed by each run")
+    parser.addoption("--seed", type=int, default=random.randrange(1 << 30), help="where the random moments begin; each run says it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # CTest ends a test that takes too long with SIGTERM: leave no machine behind.
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    reports = [report for key in ("passed", "failed") for report in terminalreporter.stats.get(key, [])]
+    if any("test_power_cuts" in report.nodeid for report in reports):
+        terminalreporter.write_line(f"the power cuts were those of --seed {terminalreporter.config.getoption('--seed')}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -59,29 +59,16 @@ class Device:
         self.machine, self.fleet = machine, fleet
 
     @classmethod
-    def _copy(cls, directory: Path, fleet: Fleet, lossy: bool) -> "Device":
+    def resumed(cls, directory: Path, fleet: Fleet, logs: Path | None = None) -> "Device":
+        """A copy of the started machine, with what was in its memory. With `logs`, its disk is recorded there."""
         saved = started(fleet)
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         copy_sparse(saved / "disk.raw", directory / "disk.raw")
         shutil.copy2(saved / "variables.fd", directory / "variables.fd")
-        return cls(Machine(directory, directory / "disk.raw", lossy), fleet)
-
-    @classmethod
-    def resumed(cls, directory: Path, fleet: Fleet) -> "Device":
-        """A copy of the started machine, with what was in its memory."""
-        device = cls._copy(directory, fleet, lossy=False)
+        device = cls(Machine(directory, directory / "disk.raw", logs), fleet)
         with device._stopped_unless_ready():
-            device.machine.start(started(fleet) / "memory")
+            device.machine.start(saved / "memory")
             device.machine.resume()
-        return device
-
-    @classmethod
-    def started_anew(cls, directory: Path, fleet: Fleet) -> "Device":
-        """A copy of the machine's disk, started on a disk that forgets what was not flushed when the power goes."""
-        device = cls._copy(directory, fleet, lossy=True)
-        with device._stopped_unless_ready():
-            device.machine.start()
-            device.wait_until_in_service()
         return device
 
     @contextlib.contextmanager
@@ -199,7 +186,7 @@ class Device:
 
 
 def new_stick(directory: Path, *bundles: Path, name: str = "stick") -> Stick:
-    stick = Stick(directory / f"{name}.img")
+    stick = Stick.blank(directory / f"{name}.img")
     for bundle in bundles:
         stick.put(bundle)
     return stick

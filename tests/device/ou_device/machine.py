@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 from ou_lab.engine import wait_until
+
+from .recorded_disk import RecordedDisk
 
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 FIRMWARE_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -58,11 +61,11 @@ class JsonSocket:
 
 
 class Machine:
-    """`disk` is changed. With `lossy`, a power cut also loses what the guest has not flushed: the disk is behind
-    nbdkit's write-back cache, which dies with the power."""
+    """`disk` is changed. With `logs`, a directory, all that is written to it and to the firmware's variables is recorded there,
+    as disk.log and variables.log."""
 
-    def __init__(self, directory: Path, disk: Path, lossy: bool = False) -> None:
-        self.directory, self.disk, self.lossy = directory, disk, lossy
+    def __init__(self, directory: Path, disk: Path, logs: Path | None = None) -> None:
+        self.directory, self.disk, self.logs = directory, disk, logs
         directory.mkdir(parents=True, exist_ok=True)
         self.sockets = Path(tempfile.mkdtemp(prefix="ou-machine-"))  # their paths have to be short
         self.console = directory / "console.log"
@@ -70,7 +73,7 @@ class Machine:
         if not self.variables.exists():
             shutil.copy2(FIRMWARE_VARIABLES, self.variables)
         self._process: subprocess.Popen | None = None
-        self._nbd: subprocess.Popen | None = None
+        self._recorded: list[RecordedDisk] = []
         self._qmp: JsonSocket | None = None
         self._channel: JsonSocket | None = None
         self._request = 0
@@ -80,21 +83,18 @@ class Machine:
 
     def start(self, incoming: Path | None = None) -> None:
         self.sockets.mkdir(exist_ok=True)
-        for name in ("qmp.sock", "channel.sock", "disk.sock"):
+        for name in ("qmp.sock", "channel.sock"):
             (self.sockets / name).unlink(missing_ok=True)
-        drive = f"driver=raw,node-name=system,file.driver=file,file.filename={self.disk}"
-        if self.lossy:
-            self._nbd = subprocess.Popen(
-                ["nbdkit", "--foreground", "--exit-with-parent", "-U", str(self.sockets / "disk.sock"), "--filter=cache", "file",
-                 str(self.disk), "cache=writeback"], stdout=open(self.directory / "nbdkit.log", "ab"), stderr=subprocess.STDOUT)
-            wait_until("nbdkit", (self.sockets / "disk.sock").exists)
-            drive = f"driver=raw,node-name=system,file.driver=nbd,file.server.type=unix,file.server.path={self.sockets}/disk.sock"
+        drive, variables = f"file.driver=file,file.filename={self.disk}", str(self.variables)
+        if self.logs:
+            drive = f"file.driver=nbd,file.server.type=unix,file.server.path={self._record(self.disk, self.logs / 'disk.log')}"
+            variables = f"nbd:unix:{self._record(self.variables, self.logs / 'variables.log')}"
         command = [
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
             "-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-vga", "none", "-net", "none",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}",
-            "-drive", f"if=pflash,unit=1,format=raw,file={self.variables}",
-            "-blockdev", drive, "-device", "virtio-blk-pci,drive=system,bootindex=0,write-cache=on",
+            "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
+            "-blockdev", f"driver=raw,node-name=system,{drive}", "-device", "virtio-blk-pci,drive=system,bootindex=0,write-cache=on",
             "-device", "qemu-xhci,id=usb",
             "-device", "virtio-serial-pci", "-chardev", f"socket,id=channel,path={self.sockets}/channel.sock,server=on,wait=off",
             "-device", "virtserialport,chardev=channel,name=ou.test",
@@ -109,15 +109,10 @@ class Machine:
         self.qmp("qmp_capabilities")
         self._channel = JsonSocket(self.sockets / "channel.sock")
 
-    def cut_power(self) -> None:
-        """SIGKILL to the machine, and to the cache of its disk."""
-        for process in (self._nbd, self._process):
-            if process:
-                process.kill()
-        for process in (self._nbd, self._process):
-            if process:
-                process.wait()
-        self._close()
+    def _record(self, image: Path, log: Path) -> Path:
+        """The socket at which a recorded disk is served."""
+        self._recorded.append(RecordedDisk(image, log, self.sockets / f"{log.stem}.sock"))
+        return self._recorded[-1].path
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
@@ -127,9 +122,9 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._nbd:
-            self._nbd.terminate()
-            self._nbd.wait()
+        for recorded in self._recorded:
+            recorded.stop()
+        self._recorded.clear()
         self._close()
         shutil.rmtree(self.sockets, ignore_errors=True)
 
@@ -137,7 +132,7 @@ class Machine:
         for connection in (self._qmp, self._channel):
             if connection:
                 connection.close()
-        self._process = self._nbd = self._qmp = self._channel = None
+        self._process = self._qmp = self._channel = None
         self.sticks.clear()
 
     def __enter__(self) -> "Machine":
@@ -170,8 +165,11 @@ class Machine:
             if "return" in reply:
                 return reply["return"] if isinstance(reply["return"], dict) else {"value": reply["return"]}
 
-    def plug(self, image: Path, name: str = "stick") -> None:
-        self.qmp("blockdev-add", **{"driver": "raw", "node-name": name, "file": {"driver": "file", "filename": str(image)}})
+    def plug(self, image: Path, name: str = "stick", log: Path | None = None) -> None:
+        file: dict = {"driver": "file", "filename": str(image)}
+        if log:
+            file = {"driver": "nbd", "server": {"type": "unix", "path": str(self._record(image, log))}}
+        self.qmp("blockdev-add", **{"driver": "raw", "node-name": name, "file": file})
         self.qmp("device_add", driver="usb-storage", id=f"{name}-device", drive=name, bus="usb.0", removable=True)
         self.sticks[name] = image
 
@@ -218,10 +216,19 @@ class Machine:
         self.wait_for("the machine to answer", self.answers, seconds)
 
     def wait_for(self, what: str, condition, seconds: float = 300, poll: float = 0.5):
-        try:
-            return wait_until(what, condition, seconds, poll)
-        except TimeoutError as error:
-            raise MachineError(f"{error}\n{self.tail()}") from error
+        """Waits for a condition and returns its value. The seconds are those of a host that does nothing else: while it has more
+        to do than it has processors, they pass more slowly."""
+        left, before = seconds, time.monotonic()
+        while True:
+            value = condition()
+            if value:
+                return value
+            if left < 0:
+                raise MachineError(f"waited {seconds} s for: {what}\n{self.tail()}")
+            time.sleep(poll)
+            now = time.monotonic()
+            left -= (now - before) * min(1.0, (os.cpu_count() or 1) / max(os.getloadavg()[0], 1.0))
+            before = now
 
     def read(self, path: str) -> str:
         return self.run(f"cat '{path}'")

@@ -13,14 +13,21 @@ MIB = 1 << 20
 
 
 class Stick:
-    def __init__(self, image: Path, size_mib: int = 512):
+    """The stick in an image that is there; blank() makes one."""
+
+    def __init__(self, image: Path):
         self.image = image
+
+    @classmethod
+    def blank(cls, image: Path, size_mib: int = 512) -> "Stick":
+        stick = cls(image)
         with open(image, "wb") as out:
             out.truncate(size_mib * MIB)
         run("sfdisk", "-q", image, input=f"label: dos\nstart={OFFSET_MIB}MiB, type=c\n")
         # Not mkfs.vfat: it would take the whole file.
-        run("mformat", "-i", self._place(), "-F", "-v", "STICK", "-T", str((size_mib - OFFSET_MIB) * MIB // 512), "-h", "255", "-s",
+        run("mformat", "-i", stick._place(), "-F", "-v", "STICK", "-T", str((size_mib - OFFSET_MIB) * MIB // 512), "-h", "255", "-s",
             "63", "::")
+        return stick
 
     def _place(self) -> str:
         return f"{self.image}@@{OFFSET_MIB}M"
