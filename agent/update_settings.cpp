@@ -135,20 +135,14 @@ base::Status finish_settings(Device& device, const JournalEntry& entry) {
   });
 }
 
-base::Status undo_settings(Device& device, const JournalEntry& entry) {
-  if (!entry.settings) {
+base::Status undo_supervisor(Device& device, const JournalEntry& entry) {
+  if (!entry.settings || !entry.settings->supervisor || entry.settings->supervisor->runs) {
     return base::ok();
   }
   const auto& settings = *entry.settings;
   const auto& config = device.config;
   auto access = supervisor_access(device);
   return install::with_supervisor_stopped(access, [&]() -> base::Status {
-    for (const auto keys : {ConfigKeys::kQuiet, ConfigKeys::kEngineRestarting}) {
-      OU_CHECK(patch_config(config, settings.undo_json, keys));
-    }
-    if (!settings.supervisor || settings.supervisor->runs) {
-      return base::ok();
-    }
     OU_TRY(const bool configured, is_configured(config, *settings.supervisor));
     // The new one may have migrated the database; the old one could not read it.
     if (configured && has_backup(config)) {
@@ -156,6 +150,23 @@ base::Status undo_settings(Device& device, const JournalEntry& entry) {
       OU_CHECK(install::write_supervisor_conf(config.host_root, settings.old_supervisor_conf));
     }
     return base::ok();
+  });
+}
+
+base::Status undo_boot_settings(Device& device, const JournalEntry& entry) {
+  if (!entry.settings) {
+    return base::ok();
+  }
+  const auto& settings = *entry.settings;
+  const auto& config = device.config;
+  OU_TRY(const auto changes, install::previous_values(config.config_json(), settings.undo_json));
+  if (changes == "{}") {
+    return base::ok();  // all of it is as it was: nothing has to be stopped for it
+  }
+  auto access = supervisor_access(device);
+  return install::with_supervisor_stopped(access, [&]() -> base::Status {
+    OU_CHECK(patch_config(config, settings.undo_json, ConfigKeys::kQuiet));
+    return patch_config(config, settings.undo_json, ConfigKeys::kEngineRestarting);
   });
 }
 

@@ -232,3 +232,51 @@ TEST_CASE("os recovery: an OS that turns out wrong after the agent was started a
   check_in_order(bench);
   check_all_old(bench);
 }
+
+TEST_CASE("os recovery: a release is gone back from also where config.json cannot be changed") {
+  const OsBundle bundle({.release = true, .supervisor = false, .config = true});
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  device.engine.behaviours[bundle.image(0)] = Behaviour::kCrashes;
+  std::string changed;
+  device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (changed.empty() && entry && entry->phase == Phase::kConfirming) {
+      changed = device.host.read("mnt/boot/config.json");
+      device.host.write("mnt/boot/config.json", "{");
+    }
+  };
+  std::optional<agent::record::RunOutcome> outcome;
+  for (int start = 0; start < kMaxStarts && !outcome; ++start) {
+    try {
+      outcome = bench.start();
+      outcome = outcome ? outcome : bench.take_medium();
+    } catch (const PowerCut&) {
+      device.reboot();
+    }
+  }
+  REQUIRE(outcome);
+  CHECK(outcome->result == RunResult::kInterrupted);
+  REQUIRE(outcome->error);
+  CHECK(outcome->error->code() == ErrorCode::kRollbackFailed);
+  CHECK_FALSE(runs_new_release(bench));
+  CHECK(device.running_images().at("s0") == digest_of("s0"));
+  CHECK(device.supervisor.runs);
+  REQUIRE(bench.journal_entry());
+
+  // Tried again, without touching the release.
+  device.faults.disarm();
+  CHECK(bench.start()->result == RunResult::kInterrupted);
+  const auto& calls = device.faults.names();
+  CHECK(std::count(calls.begin(), calls.end(), "database.write_target") == 0);
+
+  REQUIRE(changed.find("\"country\":\"CH\"") != std::string::npos);
+  device.host.write("mnt/boot/config.json", changed);
+  outcome = bench.start();
+  REQUIRE(outcome);
+  CHECK(outcome->result == RunResult::kReverted);
+  REQUIRE(outcome->error);
+  CHECK(outcome->error->code() == ErrorCode::kReleaseUnhealthy);
+  CHECK_FALSE(config_of(bench).contains("country"));
+  check_in_order(bench);
+}
