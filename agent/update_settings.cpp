@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "install/config_step.hpp"
 #include "install/supervisor_step.hpp"
+#include "plan/compatibility.hpp"
 #include "update_steps.hpp"
 
 namespace agent {
@@ -30,6 +31,49 @@ base::Result<bool> is_configured(const Config& config, const SettingsChange::Sup
 bool has_backup(const Config& config) {
   std::error_code unknown;
   return std::filesystem::exists(database_backup(config), unknown);
+}
+
+/// Whether the device has a newer supervisor than the bundle's: one that runs, or one that the OS
+/// has been told to start. \error ErrorCode::kSupervisorVersion when that cannot be told
+base::Result<bool> has_newer_supervisor(Device& device, const std::string& conf,
+                                        const std::string& version) {
+  auto present = install::supervisor_version_in(conf);
+  if (const auto running = device.api.version()) {
+    const auto order = plan::compare_versions(*running, present);
+    present = !order || *order > 0 ? *running : present;
+  }
+  const auto order = plan::compare_versions(present, version);
+  if (!order) {
+    return Error(ErrorCode::kSupervisorVersion,
+                 "cannot tell whether supervisor " + version +
+                     " is newer than the one that the device has by now (\"" + present + "\")");
+  }
+  if (*order > 0) {
+    base::log::warning("the device has got the newer supervisor " + present +
+                       " meanwhile: that one stays");
+  }
+  return *order > 0;
+}
+
+/// While the OS was updated the device may have been online, and the OS's updater may have named
+/// another supervisor: what is gone back to is what is there now, and never is an older one
+/// started.
+base::Status look_at_supervisor_again(Device& device, JournalEntry& entry) {
+  auto& settings = *entry.settings;
+  OU_TRY(auto conf, install::read_effective_supervisor_conf(device.config.host_root));
+  const auto& wanted = *settings.supervisor;
+  const bool ours = install::supervisor_image_in(conf) == wanted.name &&
+                    install::supervisor_version_in(conf) == wanted.version;
+  if (ours) {
+    return base::ok();  // an earlier try has written it, and the journal has what was there before
+  }
+  OU_TRY(const bool newer, has_newer_supervisor(device, conf, wanted.version));
+  if (newer) {
+    settings.supervisor.reset();
+  } else {
+    settings.old_supervisor_conf = std::move(conf);
+  }
+  return device.journal.write(entry);
 }
 
 /// \pre the supervisor is stopped
@@ -108,6 +152,9 @@ base::Status change_settings(Device& device, JournalEntry& entry, const std::sto
   auto access = supervisor_access(device);
   auto& settings = *entry.settings;
   device.progress.phase("changing settings", 0);
+  if (settings.supervisor) {
+    OU_CHECK(look_at_supervisor_again(device, entry));
+  }
   if (settings.supervisor) {  // named before the OS looks for it
     OU_CHECK(device.engine.tag(settings.supervisor->image, settings.supervisor->name + ":latest"));
   }

@@ -141,6 +141,50 @@ TEST_CASE("os recovery: what the OS's own updater was told about the supervisor 
   }
 }
 
+TEST_CASE("os recovery: a newer supervisor that the cloud has brought meanwhile stays") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  const std::string cloud = "SUPERVISOR_IMAGE=cloud\nSUPERVISOR_VERSION=v19.0.5\n";
+  device.engine.stored[digest_of("cloud")] = {{"cloud:latest"}, {digest_of("layer of cloud")}};
+  bool older_started = false;
+  device.faults.on_call = [&](const std::string& call) {
+    const auto entry = bench.journal_entry();
+    const auto conf = device.host.read(FakeHost::kSupervisorConf);
+    if (entry && entry->phase == Phase::kConfirmingOs && conf != cloud) {
+      device.host.write(FakeHost::kSupervisorConf, cloud);
+    }
+    older_started = older_started || (call == "services.start supervisor.service" &&
+                                      conf.find("v18.0.0") != std::string::npos);
+  };
+  const auto outcome = run_to_the_end(bench);
+  CAPTURE(outcome.error ? outcome.error->message() : "");
+  CHECK(outcome.result == RunResult::kUpdated);
+  CHECK_FALSE(older_started);
+  CHECK(device.host.read(FakeHost::kSupervisorConf) == cloud);
+  CHECK(runs_new_release(bench));
+  CHECK(config_of(bench)["country"] == "CH");
+  check_in_order(bench);
+}
+
+TEST_CASE("os recovery: going back leads to the supervisor that the device had last") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  device.supervisor.broken_images.insert(OsBundle::kSupervisorName);
+  const std::string cloud = "SUPERVISOR_IMAGE=cloud\nSUPERVISOR_VERSION=v17.9.0\n";
+  device.engine.stored[digest_of("cloud")] = {{"cloud:latest"}, {digest_of("layer of cloud")}};
+  device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == Phase::kConfirmingOs) {
+      device.host.write(FakeHost::kSupervisorConf, cloud);
+    }
+  };
+  CHECK(run_to_the_end(bench).result == RunResult::kReverted);
+  CHECK(device.host.read(FakeHost::kSupervisorConf) == cloud);
+  check_in_order(bench);
+}
+
 TEST_CASE("os recovery: a database backup of an earlier update is never gone back to") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
