@@ -108,13 +108,19 @@ base::Status survey_boot(const fs::path& host_root, plan::OsFacts& facts) {
 
 }  // namespace
 
+base::Result<plan::OsState> survey_os_state(const fs::path& host_root) {
+  OU_TRY(const auto state, install::read_host_os(host_root));
+  OU_TRY(const bool locked, install::is_hup_locked(host_root));
+  return plan::OsState{
+      .unconfirmed = state.unconfirmed || (state.selector && state.selector->upgrade_available),
+      .other_update = locked};
+}
+
 base::Result<plan::OsFacts> survey_os(const fs::path& host_root) {
   OU_TRY(const auto state, install::read_host_os(host_root));
   plan::OsFacts facts{.version = state.running.version,
                       .meta_version = state.running.meta_version,
                       .device_type = state.running.device_type};
-  facts.unconfirmed = state.unconfirmed || (state.selector && state.selector->upgrade_available);
-  OU_TRY(facts.other_update, install::is_hup_locked(host_root));
   facts.missing_tools = missing_tools(host_root);
   facts.secure_boot = is_secure_boot(host_root);
   facts.old_storage = base::exists_in_root(host_root, "/mnt/sysroot/active/balena/aufs");

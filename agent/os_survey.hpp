@@ -8,6 +8,10 @@
 
 namespace agent {
 
+/// Whether an update of the OS is open, whoever began it.
+/// \error ErrorCode::kDeviceFacts: it cannot be told
+base::Result<plan::OsState> survey_os_state(const std::filesystem::path& host_root);
+
 /// \error ErrorCode::kDeviceFacts: this is no balenaOS with two slots, or it cannot be read
 base::Result<plan::OsFacts> survey_os(const std::filesystem::path& host_root);
 

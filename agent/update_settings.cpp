@@ -4,7 +4,9 @@
 #include "base/log.hpp"
 #include "install/config_step.hpp"
 #include "install/supervisor_step.hpp"
+#include "os_survey.hpp"
 #include "plan/compatibility.hpp"
+#include "plan/os_plan.hpp"
 #include "update_steps.hpp"
 
 namespace agent {
@@ -152,6 +154,10 @@ base::Status change_settings(Device& device, JournalEntry& entry, const std::sto
   auto access = supervisor_access(device);
   auto& settings = *entry.settings;
   device.progress.phase("changing settings", 0);
+  // The cloud may have begun an update of the OS while the images were being pulled.
+  if (const auto state = survey_os_state(device.config.host_root)) {
+    OU_CHECK(plan::check_settled(*state));
+  }
   if (settings.supervisor) {
     OU_CHECK(look_at_supervisor_again(device, entry));
   }

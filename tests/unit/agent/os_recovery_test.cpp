@@ -209,6 +209,41 @@ TEST_CASE("os recovery: a database backup of an earlier update is never gone bac
   CHECK(device.host.read(FakeHost::kSupervisorConf) == old);
 }
 
+TEST_CASE("os recovery: settings are not changed while another update of the OS is open") {
+  SignedBundle bundle;
+  bundle.built.manifest.config.patch_json = R"({"country":"CH"})";
+  bundle.sign();
+  UpdateBench bench(bundle);
+  auto& host = bench.device.host;
+  const auto begin_other_update = [&] { host.write("mnt/state/rollback-health-breadcrumb", ""); };
+  const auto end_other_update = [&] {
+    std::filesystem::remove(bench.device.scratch / "mnt/state/rollback-health-breadcrumb");
+  };
+  SECTION("from the beginning: it is refused") {
+    begin_other_update();
+    const auto outcome = bench.take_medium();
+    CHECK(outcome.result == RunResult::kRefused);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->code() == ErrorCode::kOsUnconfirmed);
+    CHECK_FALSE(bench.journal_entry());
+  }
+  SECTION("begun during the pull: it is waited for") {
+    bench.device.engine.during_pull = begin_other_update;
+    const auto outcome = bench.take_medium();
+    CHECK(outcome.result == RunResult::kInterrupted);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->code() == ErrorCode::kOsUnconfirmed);
+    CHECK_FALSE(config_of(bench).contains("country"));
+    CHECK(bench.start()->result == RunResult::kInterrupted);
+    bench.device.engine.during_pull = nullptr;
+  }
+  CHECK_FALSE(config_of(bench).contains("country"));
+  CHECK_FALSE(runs_new_release(bench));
+  end_other_update();
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  CHECK(config_of(bench)["country"] == "CH");
+}
+
 TEST_CASE("os recovery: a release that the cloud has named meanwhile stays") {
   const OsBundle bundle;
   UpdateBench bench(bundle);

@@ -50,8 +50,10 @@ TEST_CASE("host os: version, type and slots are read from the OS's own files") {
   CHECK(facts->version == "6.5.3");
   CHECK(facts->device_type == "generic-amd64");
   CHECK(facts->missing_tools.empty());
-  CHECK_FALSE(facts->unconfirmed);
-  CHECK_FALSE(facts->other_update);
+  const auto settled = agent::survey_os_state(device.scratch.path());
+  REQUIRE(settled);
+  CHECK_FALSE(settled->unconfirmed);
+  CHECK_FALSE(settled->other_update);
   CHECK_FALSE(facts->secure_boot);
   CHECK(facts->slot_bytes > 0);
   CHECK(facts->boot_files.at("EFI/BOOT/grub_extraenv") == 21);
@@ -66,7 +68,7 @@ TEST_CASE("host os: a missing tool, a breadcrumb, a lock and secure boot are not
   }
   SECTION("breadcrumb") {
     device.host.write("mnt/state/rollback-altboot-breadcrumb", "");
-    CHECK(agent::survey_os(device.scratch.path())->unconfirmed);
+    CHECK(agent::survey_os_state(device.scratch.path())->unconfirmed);
   }
   SECTION("both slots on one file system") {
     CHECK_FALSE(agent::survey_os(device.scratch.path())->one_slot);
@@ -77,11 +79,11 @@ TEST_CASE("host os: a missing tool, a breadcrumb, a lock and secure boot are not
     std::filesystem::create_directories(device.scratch / "var");
     std::filesystem::create_symlink("/run/lock", device.scratch / "var/lock");
     device.host.write("run/lock/resinhup.lock", "");
-    CHECK_FALSE(agent::survey_os(device.scratch.path())->other_update);
+    CHECK_FALSE(agent::survey_os_state(device.scratch.path())->other_update);
     const auto held = base::open_file(device.scratch / "run/lock/resinhup.lock", O_RDWR);
     REQUIRE(held);
     REQUIRE(::flock(held->get(), LOCK_EX) == 0);
-    CHECK(agent::survey_os(device.scratch.path())->other_update);
+    CHECK(agent::survey_os_state(device.scratch.path())->other_update);
   }
   SECTION("secure boot") {
     device.host.write("sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
