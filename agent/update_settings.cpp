@@ -60,8 +60,7 @@ base::Result<bool> has_newer_supervisor(Device& device, const std::string& conf,
 /// While the OS was updated the device may have been online, and the OS's updater may have named
 /// another supervisor: what is gone back to is what is there now, and never is an older one
 /// started.
-base::Status look_at_supervisor_again(Device& device, JournalEntry& entry) {
-  auto& settings = *entry.settings;
+base::Status look_at_supervisor_again(Device& device, SettingsChange& settings) {
   OU_TRY(auto conf, install::read_effective_supervisor_conf(device.config.host_root));
   const auto& wanted = *settings.supervisor;
   const bool ours = install::supervisor_image_in(conf) == wanted.name &&
@@ -74,6 +73,25 @@ base::Status look_at_supervisor_again(Device& device, JournalEntry& entry) {
     settings.supervisor.reset();
   } else {
     settings.old_supervisor_conf = std::move(conf);
+  }
+  return base::ok();
+}
+
+std::filesystem::path boot_partition(const Config& config) {
+  return config.config_json().parent_path();
+}
+
+/// Of what is gone back to, the plan has seen what there was before the pull and before the OS.
+base::Status look_again(Device& device, JournalEntry& entry) {
+  auto& settings = *entry.settings;
+  if (settings.supervisor) {
+    OU_CHECK(look_at_supervisor_again(device, settings));
+  }
+  // Those that an earlier try has replaced already are not among them.
+  OU_TRY(auto replaced,
+         install::replaced_connections(boot_partition(device.config), settings.connections));
+  for (auto& [name, content] : replaced) {
+    settings.old_connections.insert_or_assign(name, std::move(content));
   }
   return device.journal.write(entry);
 }
@@ -90,8 +108,7 @@ base::Status patch_config(const Config& config, const std::string& patch, Config
 /// \pre the supervisor is stopped
 base::Status write_settings(Device& device, const SettingsChange& settings) {
   const auto& config = device.config;
-  OU_TRY(const auto added,
-         install::add_connections(config.config_json().parent_path(), settings.connections));
+  OU_TRY(const auto added, install::add_connections(boot_partition(config), settings.connections));
   for (const auto& name : added) {
     base::log::info("added the connection " + name);
   }
@@ -136,6 +153,8 @@ base::Result<SettingsChange> describe_settings(const Device& device,
   SettingsChange settings;
   settings.patch_json = manifest.config.patch_json;
   settings.connections = manifest.config.connections;
+  OU_TRY(settings.old_connections,
+         install::replaced_connections(boot_partition(device.config), settings.connections));
   OU_TRY(settings.undo_json,
          install::previous_values(device.config.config_json(), manifest.config.patch_json));
   if (manifest.supervisor && manifest.supervisor->version != facts.supervisor_version) {
@@ -158,9 +177,7 @@ base::Status change_settings(Device& device, JournalEntry& entry, const std::sto
   if (const auto state = survey_os_state(device.config.host_root)) {
     OU_CHECK(plan::check_settled(*state));
   }
-  if (settings.supervisor) {
-    OU_CHECK(look_at_supervisor_again(device, entry));
-  }
+  OU_CHECK(look_again(device, entry));
   if (settings.supervisor) {  // named before the OS looks for it
     OU_CHECK(device.engine.tag(settings.supervisor->image, settings.supervisor->name + ":latest"));
   }
@@ -212,6 +229,12 @@ base::Status undo_boot_settings(Device& device, const JournalEntry& entry) {
   }
   const auto& settings = *entry.settings;
   const auto& config = device.config;
+  OU_TRY(const auto connections,
+         install::put_back_connections(boot_partition(config), settings.connections,
+                                       settings.old_connections));
+  for (const auto& name : connections) {
+    base::log::info("put back the connection " + name);
+  }
   OU_TRY(const auto changes, install::previous_values(config.config_json(), settings.undo_json));
   if (changes == "{}") {
     return base::ok();  // all of it is as it was: nothing has to be stopped for it

@@ -114,7 +114,8 @@ base::Status finish_settings(Device& device, const record::JournalEntry& entry);
 /// Puts back the supervisor that ran before, and its database, when the new one never answered.
 /// \error ErrorCode::kSupervisor*, kServiceManager
 base::Status undo_supervisor(Device& device, const record::JournalEntry& entry);
-/// Undoes config.json. \error ErrorCode::kConfigJson, kServiceManager
+/// Undoes config.json and the connections that were replaced; those that were added stay. \error
+/// ErrorCode::kConfigJson, kServiceManager
 base::Status undo_boot_settings(Device& device, const record::JournalEntry& entry);
 
 }  // namespace agent

@@ -209,6 +209,34 @@ TEST_CASE("os recovery: a database backup of an earlier update is never gone bac
   CHECK(device.host.read(FakeHost::kSupervisorConf) == old);
 }
 
+TEST_CASE("os recovery: a network profile that the bundle replaces comes back with the release") {
+  const bool good = GENERATE(true, false);
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  constexpr const char* kSite = "mnt/boot/system-connections/site.nmconnection";
+  device.host.write(kSite, "[connection]\nid=old\n");
+  device.waiter.at_each_wait = [&](auto) {  // somebody enters a new passphrase meanwhile
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == Phase::kConfirmingOs) {
+      device.host.write(kSite, "[connection]\nid=newer\n");
+    }
+  };
+  if (!good) {
+    device.engine.behaviours[bundle.image(0)] = Behaviour::kCrashes;
+    device.faults.on_call = [&](const std::string& call) {  // and it is done in two goes
+      if (call == "database.back_up" &&
+          device.host.read(kSite).find("id=site") != std::string::npos) {
+        device.faults.on_call = nullptr;
+        throw PowerCut();
+      }
+    };
+  }
+  CHECK(run_to_the_end(bench).result == (good ? RunResult::kUpdated : RunResult::kReverted));
+  CHECK(device.host.read(kSite) == (good ? "[connection]\nid=site\n" : "[connection]\nid=newer\n"));
+  check_in_order(bench);
+}
+
 TEST_CASE("os recovery: settings are not changed while another update of the OS is open") {
   SignedBundle bundle;
   bundle.built.manifest.config.patch_json = R"({"country":"CH"})";
