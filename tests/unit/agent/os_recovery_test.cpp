@@ -209,6 +209,22 @@ TEST_CASE("os recovery: a database backup of an earlier update is never gone bac
   CHECK(device.host.read(FakeHost::kSupervisorConf) == old);
 }
 
+TEST_CASE("os recovery: a device that is moved to another fleet during the update stays there") {
+  const OsBundle bundle({.release = false, .supervisor = false, .config = false});
+  UpdateBench bench(bundle);
+  bench.device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == Phase::kConfirmingOs) {
+      auto config = config_of(bench);
+      config["applicationId"] = 8;
+      bench.device.host.write("mnt/boot/config.json", config.dump());
+    }
+  };
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  CHECK(config_of(bench)["applicationId"] == 8);
+  CHECK(config_of(bench)["deviceApiKey"] == "secret");
+}
+
 TEST_CASE("os recovery: a network profile that the bundle replaces comes back with the release") {
   const bool good = GENERATE(true, false);
   const OsBundle bundle;
