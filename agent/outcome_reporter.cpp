@@ -28,6 +28,24 @@ void OutcomeReporter::report(RunOutcome outcome, const std::vector<media::Volume
   if (outcome.result != RunResult::kInterrupted && device_.config.write_results && !repeated) {
     write_result(outcome, volumes);
   }
+  tell_unfinished(outcome, volumes);
+}
+
+void OutcomeReporter::tell_unfinished(const RunOutcome& outcome,
+                                      const std::vector<media::Volume>& volumes) {
+  const bool stopped = outcome.error && outcome.error->code() == base::ErrorCode::kCancelled;
+  if (outcome.result != RunResult::kInterrupted || stopped || outcome.bundle_digest.empty() ||
+      !device_.config.write_results) {
+    return;
+  }
+  std::vector<media::Volume> untold;
+  for (const auto& volume : volumes) {
+    const auto mount = mounter_.mount(volume, media::Access::kReadOnly);
+    if (mount && !record::is_on_medium((*mount)->path(), outcome)) {
+      untold.push_back(volume);
+    }
+  }
+  write_result(outcome, untold);
 }
 
 bool OutcomeReporter::tell_late(const std::optional<RunOutcome>& outcome,

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/log.hpp"
@@ -69,6 +70,7 @@ class UpdateWorker::State {
     early_.remove(event.medium.disk.number);
     active_disk_gone_ = active_disk_gone_ || active_disk_ == event.medium.disk.number;
     returning_.remove(event.medium.disk.number);
+    told_.erase(event.medium.disk.number);
     if (active_ && active_disk_ == event.medium.disk.number) {
       active_->detach();
     }
@@ -117,6 +119,9 @@ class UpdateWorker::State {
         undo_failed_ = false;
         take_medium(*medium, stop);
         entry = open_update(std::move(entry));
+        if (entry && !needs_medium(device_, *entry)) {
+          wait_for_end(*medium);
+        }
       } else if (entry && !stop.stop_requested()) {
         entry = give_up(*std::move(entry), stop);
       }
@@ -162,6 +167,55 @@ class UpdateWorker::State {
     return due ? now + std::min(*due, kClockCheck) : never();
   }
 
+  /// A medium that stays in is looked at again when the update that it began has ended.
+  void wait_for_end(const Medium& medium) {
+    const std::lock_guard lock(mutex_);
+    if (active_disk_ == medium.disk.number && !active_disk_gone_) {
+      waiting_.push(medium);
+    }
+  }
+
+  /// An update that cannot come to its end keeps other media waiting: who plugs one in learns why.
+  void tell_waiting_media(RunOutcome outcome) {
+    if (const auto identity = read_identity(device_.config.config_json())) {
+      outcome.device_uuid = identity->uuid;
+    }
+    for (const auto& medium : waiting_.all()) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (!told_.insert(medium.disk.number).second) {
+          continue;
+        }
+      }
+      auto mounted = media::open_medium(mounter_, medium, policy_);
+      if (mounted) {
+        MediumContent content;
+        const auto volumes = look_for_bundles(*mounted, content);
+        mounted->clear();
+        reporter_.tell_unfinished(outcome, volumes);
+      }
+    }
+  }
+
+  /// \return the volumes that have any
+  std::vector<media::Volume> look_for_bundles(const std::vector<media::MountedMedium>& mounted,
+                                              MediumContent& content) const {
+    std::vector<media::Volume> volumes;
+    for (const auto& volume : mounted) {
+      const auto before = content.bundles.size() + content.refused.size();
+      open_bundles(volume.root, trust_, content);
+      if (content.bundles.size() + content.refused.size() > before) {
+        volumes.push_back(volume.volume);
+      }
+    }
+    return volumes;
+  }
+
+  void forget_told() {
+    const std::lock_guard lock(mutex_);
+    told_.clear();
+  }
+
   void keep_for_window(const Medium& medium) {
     const std::lock_guard lock(mutex_);
     if (!active_disk_gone_) {
@@ -189,6 +243,7 @@ class UpdateWorker::State {
       report(*outcome, {});
     }
     if (!done) {
+      tell_waiting_media(*outcome);
       device_.waiter.wait(kRetry, stop);
     }
   }
@@ -206,8 +261,10 @@ class UpdateWorker::State {
     }
     if (done) {
       forget_copy(device_, outcome);
+      forget_told();
       return std::nullopt;
     }
+    tell_waiting_media(outcome);
     device_.waiter.wait(kRetry, stop);
     return open_update(std::move(entry));
   }
@@ -219,14 +276,7 @@ class UpdateWorker::State {
       return;
     }
     MediumContent content;
-    std::vector<media::Volume> volumes;
-    for (const auto& volume : *mounted) {
-      const auto before = content.bundles.size() + content.refused.size();
-      open_bundles(volume.root, trust_, content);
-      if (content.bundles.size() + content.refused.size() > before) {
-        volumes.push_back(volume.volume);
-      }
-    }
+    const auto volumes = look_for_bundles(*mounted, content);
     const bool has_bundles = !volumes.empty();
     {
       const std::lock_guard lock(mutex_);
@@ -347,6 +397,7 @@ class UpdateWorker::State {
   oci::Digest active_bundle_ = oci::Digest::of({});
   dev_t active_disk_ = 0;
   bool active_disk_gone_ = false;
+  std::set<dev_t> told_;  // disks whose media know that the update is not finished
   std::vector<media::Volume> result_volumes_;
   std::vector<media::MountedMedium> returned_;
   std::jthread updater_;
