@@ -31,6 +31,17 @@ void OutcomeReporter::report(RunOutcome outcome, const std::vector<media::Volume
   tell_unfinished(outcome, volumes);
 }
 
+void OutcomeReporter::answer(RunOutcome outcome, const std::vector<media::Volume>& volumes) {
+  if (!is_repeated(outcome)) {
+    report(std::move(outcome), volumes);
+    return;
+  }
+  device_.progress.phase(record::name_of(outcome.result), 0);
+  if (device_.config.write_results) {
+    write_result(outcome, volumes);
+  }
+}
+
 void OutcomeReporter::tell_unfinished(const RunOutcome& outcome,
                                       const std::vector<media::Volume>& volumes) {
   const bool stopped = outcome.error && outcome.error->code() == base::ErrorCode::kCancelled;

@@ -46,13 +46,9 @@ class UpdateWorker::State {
         trust_(std::move(trust)),
         reporter_(device, mounter, outcomes) {}
 
-  base::Status start() {
-    OU_TRY(auto entry, device_.journal.load());
-    updater_ = std::jthread([this, entry = std::move(entry)](std::stop_token stop) mutable {
-      update_loop(std::move(entry), stop);
-    });
+  void start() {
+    updater_ = std::jthread([this](std::stop_token stop) { update_loop(recall(stop), stop); });
     attacher_ = std::jthread([this](std::stop_token stop) { attach_loop(stop); });
-    return base::ok();
   }
 
   void post(MediaEvent event) {
@@ -99,6 +95,75 @@ class UpdateWorker::State {
                          lock.error().message());
     }
     return work();
+  }
+
+  base::Result<std::optional<record::JournalEntry>> open_memory() {
+    OU_TRY(device_.ledger, record::Ledger::open(device_.config.state_dir));
+    return device_.journal.load();
+  }
+
+  /// What was under way. An agent that cannot tell knows neither what has to be finished nor which
+  /// bundles are old.
+  std::optional<record::JournalEntry> recall(const std::stop_token& stop) {
+    std::optional<Medium> medium;
+    for (bool said = false; !stop.stop_requested(); said = true) {
+      auto open = open_memory();
+      if (open) {
+        if (medium) {
+          waiting_.push(*std::move(medium));
+        }
+        return *std::move(open);
+      }
+      if (!said) {
+        base::log::error("nothing is installed until this is repaired: " + open.error().message());
+        device_.progress.phase("waiting for the agent's memory", 0);
+      }
+      if (medium) {
+        answer(*medium, std::move(open).error());
+      }
+      medium = waiting_.pop(stop, std::chrono::steady_clock::now() + kRetry);
+    }
+    return std::nullopt;
+  }
+
+  /// Says on a medium with bundles why none of them is taken. It is looked at again when the agent
+  /// has its memory back.
+  void answer(const Medium& medium, Error why) {
+    auto mounted = media::open_medium(mounter_, medium, policy_);
+    if (!mounted) {
+      refuse_medium(medium, std::move(mounted).error());
+      return;
+    }
+    MediumContent content;
+    const auto volumes = look_for_bundles(*mounted, content);
+    mounted->clear();
+    bool first = false;
+    bool told = false;
+    {
+      const std::lock_guard lock(mutex_);
+      active_disk_ = medium.disk.number;
+      active_disk_gone_ = false;
+      first = told_.empty();
+      told = volumes.empty() || !told_.insert(medium.disk.number).second;
+    }
+    keep_for_window(medium);
+    auto outcome = refused(std::move(why));
+    if (!content.bundles.empty()) {
+      outcome.directory_name = content.bundles.front().directory_name();
+      outcome.bundle_digest = content.bundles.front().digest().text();
+    }
+    if (!told && !(first && is_repeated(outcome))) {
+      reporter_.answer(std::move(outcome), volumes);
+    }
+  }
+
+  RunOutcome refused(Error why) {
+    RunOutcome outcome{.result = RunResult::kRefused, .error = std::move(why)};
+    if (const auto identity = read_identity(device_.config.config_json())) {
+      outcome.device_uuid = identity->uuid;
+    }
+    outcome.started_at = outcome.finished_at = clock_now();
+    return outcome;
   }
 
   void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
@@ -335,12 +400,7 @@ class UpdateWorker::State {
       return;
     }
     base::log::warning("medium " + medium.disk.name + " is not used: " + why.message());
-    RunOutcome outcome{.result = RunResult::kRefused, .error = std::move(why)};
-    if (const auto identity = read_identity(device_.config.config_json())) {
-      outcome.device_uuid = identity->uuid;
-    }
-    outcome.started_at = outcome.finished_at = clock_now();
-    report(outcome, {});
+    report(refused(std::move(why)), {});
   }
 
   // Media that appear during an update: one of them may be the bundle that was pulled out.
@@ -410,8 +470,8 @@ UpdateWorker::UpdateWorker(Device& device, media::Mounter& mounter, media::Media
                                      outcomes)) {}
 UpdateWorker::~UpdateWorker() = default;
 
-base::Status UpdateWorker::start() {
-  return state_->start();
+void UpdateWorker::start() {
+  state_->start();
 }
 void UpdateWorker::post(media::MediaEvent event) {
   state_->post(std::move(event));

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <future>
 
+#include "base/files.hpp"
 #include "staged_updates.hpp"
 #include "support/update_bench.hpp"
 
@@ -118,7 +119,7 @@ TEST_CASE("update worker: an update that waits for a lock says so on each stick,
     if (second_stick) {
       agent.worker.post(plugged_in(2));
     }
-    REQUIRE(agent.worker.start());
+    agent.worker.start();
     REQUIRE(waited.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
     agent.worker.stop();
     const auto told = results_on(bundle.medium.path());
@@ -165,7 +166,7 @@ TEST_CASE("update worker: an update that cannot be brought to its end yet is tri
   NoMounter mounter;
   const agent::record::OutcomeStore outcomes(bench.config.state_dir);
   agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
-  REQUIRE(worker.start());
+  worker.start();
   REQUIRE(reverted.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
   worker.stop();
   CHECK_FALSE(bench.journal_entry());
@@ -211,7 +212,7 @@ TEST_CASE("update worker: an installation of an OS that cannot be undone yet is 
   NoMounter mounter;
   const agent::record::OutcomeStore outcomes(bench.config.state_dir);
   agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
-  REQUIRE(worker.start());
+  worker.start();
   REQUIRE(failed.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
   worker.stop();
   CHECK_FALSE(bench.journal_entry());
@@ -240,10 +241,59 @@ TEST_CASE("update worker: a copy is installed without a medium when its window o
   NoMounter mounter;
   const agent::record::OutcomeStore outcomes(bench.config.state_dir);
   agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
-  REQUIRE(worker.start());
+  worker.start();
   REQUIRE(updated.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
   worker.stop();
   CHECK(looks >= 4);
   CHECK(bench.device.running_images().at("s0") == bundle.image(0));
   CHECK_FALSE(agent::staging_area(bench.config).any());
+}
+
+TEST_CASE("update worker: without its memory it answers every stick and changes nothing") {
+  const std::string file = GENERATE("journal.json", "ledger.json");
+  CAPTURE(file);
+  const SignedBundle bundle;
+  const SignedBundle other(6);
+  UpdateBench bench(bundle);
+  DirectoryMounter mounter;
+  mounter.media = {{1, bundle.medium.path()}, {2, other.medium.path()}};
+  RunningAgent agent(bench, mounter, bundle.trust());
+  (void)bench.device.scratch.write(file, "{\"bundles\":");
+  std::promise<void> updated;
+  std::atomic<int> refused = 0;
+  std::promise<void> both_refused;
+  bench.device.faults.on_call = [&](const std::string& call) {
+    if (call == "progress.phase refused" && ++refused == 2) {
+      both_refused.set_value();
+    } else if (call == "progress.phase updated") {
+      updated.set_value();
+    }
+  };
+  agent.worker.post(plugged_in(1));
+  agent.worker.post(plugged_in(2));
+  agent.worker.start();
+  REQUIRE(both_refused.get_future().wait_for(std::chrono::seconds(60)) ==
+          std::future_status::ready);
+  CHECK(bench.device.running_images().at("s0") == support::digest_of("s0"));
+  SECTION("it is repaired: what is plugged in then is installed, without a restart") {
+    std::filesystem::remove(bench.device.scratch / file);
+    agent.worker.post(plugged_in(1));
+    REQUIRE(updated.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+  }
+  SECTION("and the sticks say why") {
+    agent.worker.stop();
+    for (const auto& stick : {bundle.medium.path(), other.medium.path()}) {
+      const auto results = results_on(stick);
+      REQUIRE(results.size() == 1);
+      const auto bytes = base::read_file(stick / "offline-updater-results" / results[0], 10'000);
+      REQUIRE(bytes);
+      CHECK(base::as_text(*bytes).find("600 journal") != std::string::npos);
+    }
+    for (const auto& call : bench.device.faults.names()) {
+      CHECK_FALSE(call.starts_with("engine."));
+      CHECK_FALSE(call.starts_with("services."));
+      CHECK_FALSE(call.starts_with("database."));
+    }
+  }
+  agent.worker.stop();
 }
