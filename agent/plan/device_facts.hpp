@@ -26,6 +26,7 @@ struct OsFacts {
   bool secure_boot = false;
   bool old_storage = false;  // the running slot uses aufs
   bool one_slot = false;     // the slot to be emptied is the one that runs
+  bool other_disk = false;   // it is on another disk than the one that runs
 };
 
 /// What keeps boot files and settings from being changed, whatever the OS.

@@ -74,6 +74,12 @@ base::Status check_state(const OsFacts& os) {
                  "/mnt/sysroot/inactive is the slot that runs: a second file system with its UUID "
                  "or label, as on a cloned disk, has to go first");
   }
+  if (os.other_disk) {
+    return Error(
+        ErrorCode::kOsUnsupported,
+        "/mnt/sysroot/inactive is on another disk than the slot that runs: a cloned system "
+        "disk is plugged in; remove it and restart the device");
+  }
   return base::ok();
 }
 

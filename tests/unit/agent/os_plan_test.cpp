@@ -90,6 +90,7 @@ TEST_CASE("os plan: everything that hostapp-update does not check is refused bef
       {"tool", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->missing_tools = {"fatrw"}; }},
       {"aufs", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->old_storage = true; }},
       {"one slot", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->one_slot = true; }},
+      {"other disk", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->other_disk = true; }},
       {"unconfirmed", ErrorCode::kOsUnconfirmed,
        [](auto&, auto& f) { f.os_state.unconfirmed = true; }},
       {"lock", ErrorCode::kUpdateInProgress,

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/sysmacros.h>
 
 #include <catch2/catch.hpp>
 #include <fstream>
@@ -41,6 +42,42 @@ TEST_CASE("os step: systemd/offline-updater-os.service says what is run, with it
   unit = std::regex_replace(unit, std::regex("^\n+"), "");
   CHECK(unit ==
         to_unit_file(agent::install::os_unit("@REFERENCE@", "@LOG@", std::chrono::seconds(7200))));
+}
+
+TEST_CASE("host os: slots on two disks are told from slots on one, also encrypted ones") {
+  const support::Scratch sys;
+  const auto add = [&](const std::string& number, const std::string& path, bool partition) {
+    (void)sys.write("devices/" + path + "/dev", number + "\n");
+    if (partition) {
+      (void)sys.write("devices/" + path + "/partition", "1\n");
+    }
+    std::filesystem::create_directories(sys / "dev/block");
+    std::filesystem::create_symlink("../../devices/" + path, sys / ("dev/block/" + number));
+  };
+  const auto slave = [&](const std::string& device, const std::string& of) {
+    std::filesystem::create_directories(sys / ("devices/" + device + "/slaves"));
+    std::filesystem::create_symlink("../../" + of, sys / ("devices/" + device + "/slaves") /
+                                                       std::filesystem::path(of).filename());
+  };
+  add("8:0", "sda", false);
+  add("8:2", "sda/sda2", true);
+  add("8:3", "sda/sda3", true);
+  add("8:16", "sdb", false);
+  add("8:19", "sdb/sdb3", true);
+  add("253:2", "dm-2", false);
+  slave("dm-2", "sda/sda2");
+  add("253:3", "dm-3", false);
+  slave("dm-3", "sda/sda3");
+  add("253:4", "dm-4", false);
+  slave("dm-4", "sdb/sdb3");
+  const auto other = [&](dev_t one, dev_t two) {
+    return agent::on_other_disks(sys.path(), "/", one, two);
+  };
+  CHECK_FALSE(other(makedev(8, 2), makedev(8, 3)));
+  CHECK(other(makedev(8, 2), makedev(8, 19)));
+  CHECK_FALSE(other(makedev(253, 2), makedev(253, 3)));
+  CHECK(other(makedev(253, 2), makedev(253, 4)));
+  CHECK_FALSE(other(makedev(8, 2), makedev(0, 40)));  // not a block device: cannot be told
 }
 
 TEST_CASE("host os: version, type and slots are read from the OS's own files") {
