@@ -27,6 +27,15 @@ bool is_stop(const base::Status& status);
 base::Status wait_for_locks(Device& device, const record::JournalEntry& entry,
                             const std::stop_token& stop);
 
+// The images (update_images.cpp)
+
+/// The images of supervisor and release, inert, into the engine for containers. An engine that goes
+/// away meanwhile is waited for. \error those of install::pull_images()
+base::Status pull_images(Device& device, const record::JournalEntry& entry,
+                         const bundle::Manifest& manifest,
+                         const install::LoopbackRegistry& registry,
+                         const intake::MediumChunks& chunks, const std::stop_token& stop);
+
 // The release (update_release.cpp)
 
 base::Status switch_release(Device& device, const record::JournalEntry& entry,
