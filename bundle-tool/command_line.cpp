@@ -12,6 +12,7 @@
 #include "create.hpp"
 #include "create_arguments.hpp"
 #include "identity.hpp"
+#include "image_configure.hpp"
 #include "inspect.hpp"
 #include "key.hpp"
 #include "sign.hpp"
@@ -43,6 +44,7 @@ class CommandLine {
     add_inspect();
     add_copy();
     add_identity();
+    add_image();
   }
 
   int run(int count, const char* const* arguments) {
@@ -243,6 +245,21 @@ class CommandLine {
         "  bundle-tool identity open --key owner-identity.key --output shop-7 shop-7.identity");
   }
 
+  void add_image() {
+    CLI::App* image = app_.add_subcommand(
+        "image", "work with balenaOS image files: no Docker, no root, no loop devices");
+    image->require_subcommand(1);
+    image->footer("Example:\n  bundle-tool image configure balena.img --config config.json");
+    add_image_configure(*image);
+  }
+
+  void add_image_configure(CLI::App& image) {
+    CLI::App* command =
+        add(image, "configure", "put config.json, networks and keys into a balenaOS image",
+            [this](Console& console) { return image_configure(image_configure_, console); });
+    add_image_configure_options(*command, image_configure_);
+  }
+
   CLI::App app_{
       "Makes, signs, checks and copies bundles: signed releases that balena devices install "
       "from a USB medium. Needs no root, no Docker and no network.",
@@ -258,6 +275,7 @@ class CommandLine {
   CopyOptions copy_;
   IdentityKeygenOptions identity_keygen_;
   IdentityOpenOptions identity_open_;
+  ImageConfigureOptions image_configure_;
 };
 
 }  // namespace
