@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -108,8 +109,14 @@ class ExtFileSystem {
   std::unique_ptr<State> state_;
 };
 
-/// Lets a file system fill `range`, which has become larger. Runs resize2fs on exactly that range.
-/// \error ErrorCode::kDiskImage, kNotFound when e2fsprogs is not installed; kIo
+/// Lets a file system fill `range`, which has become larger; fine when it does already. The work is
+/// done on a copy of the blocks in use in a nameless file in `scratch`, so that a file system which
+/// lies cannot have anything outside of the range changed, and what changes is carried over when
+/// e2fsck finds the result sound. What has been added to the range is cleared.
+/// \error ErrorCode::kDiskImage, kDiskImageUnsupported, kNotFound when e2fsprogs is not installed;
+///   kNoSpace, kIo
+base::Status grow_ext_file_system(const BlockRange& range, const std::filesystem::path& scratch);
+/// The same with the scratch file in TMPDIR or /tmp.
 base::Status grow_ext_file_system(const BlockRange& range);
 
 /// Runs e2fsck without changing anything. \error ErrorCode::kDiskImage with what it found

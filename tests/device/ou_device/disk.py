@@ -80,10 +80,18 @@ def load(engine: Engine, archive: Path) -> str:
     return next(image["Id"] for image in engine.client.images() if image["Id"] not in before)
 
 
-def make_ext4(image: Path, label: str, size_mib: int) -> None:
+def make_ext4(image: Path, label: str, size_mib: int, *options: str) -> None:
     with open(image, "wb") as out:
         out.truncate(size_mib * MIB)
-    run("mkfs.ext4", "-q", "-L", label, "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+    run("mkfs.ext4", "-q", "-L", label, "-E", "lazy_itable_init=0,lazy_journal_init=0", *options, image)
+
+
+def make_fat(image: Path, label: str, size_mib: int, tree: Path, *options: str) -> None:
+    """A FAT file system with all that is in a directory."""
+    with open(image, "wb") as out:
+        out.truncate(size_mib * MIB)
+    run("mkfs.vfat", "-n", label, *options, image)
+    run("mcopy", "-s", "-i", image, *sorted(tree.iterdir()), "::/")
 
 
 def make_slot(image: Path, archive: Path) -> None:
@@ -122,10 +130,7 @@ def make_boot(image: Path, archive: Path) -> None:
         "# GRUB Environment Block\nextra_os_cmdline=site.option=1\n".ljust(1024, "#"))
     (boot / "system-connections").mkdir()
     (boot / "system-connections/site.nmconnection").write_text("[connection]\nid=site\n")
-    with open(image, "wb") as out:
-        out.truncate(PARTITIONS[1][1] * MIB)
-    run("mkfs.vfat", "-n", "resin-boot", image)
-    run("mcopy", "-s", "-i", image, *sorted(boot.iterdir()), "::/")
+    make_fat(image, "resin-boot", PARTITIONS[1][1], boot)
     shutil.rmtree(tree)
 
 
@@ -176,13 +181,19 @@ def make_disk(target: Path, archive: Path, release: FirstRelease) -> None:
     make_ext4(pieces[3], "resin-rootB", PARTITIONS[3][1])
     make_state(pieces[4])
     make_data(pieces[5], release)
-    with open(target, "wb") as out:
-        out.truncate((sum(size for _, size in PARTITIONS.values()) + START_MIB + 4) * MIB)
     efi = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
     table = "label: gpt\n" + "".join(
         f"{number} : start={offsets()[number]}MiB, size={size}MiB, name={label}" + (f", type={efi}\n" if number == 1 else "\n")
         for number, (label, size) in PARTITIONS.items())
+    put_together(target, sum(size for _, size in PARTITIONS.values()) + START_MIB + 4, table,
+                 {offsets()[number]: piece for number, piece in pieces.items()})
+
+
+def put_together(target: Path, size_mib: int, table: str, pieces: dict[int, Path]) -> None:
+    """Writes a disk: a partition table by sfdisk, and file systems at their offsets in MiB, whose files go."""
+    with open(target, "wb") as out:
+        out.truncate(size_mib * MIB)
     run("sfdisk", "-q", target, input=table)
-    for number, piece in pieces.items():
-        run("dd", f"if={piece}", f"of={target}", "bs=1M", f"seek={offsets()[number]}", "conv=sparse,notrunc")
+    for offset, piece in pieces.items():
+        run("dd", f"if={piece}", f"of={target}", "bs=1M", f"seek={offset}", "conv=sparse,notrunc")
         piece.unlink()

@@ -2,6 +2,7 @@
 Everything is cached below the build directory, under a name that is a hash of what it is made from."""
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -58,15 +59,21 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def cached(name: str, key: str, make) -> Path:
-    """The directory CACHE/name-key, made by make(directory) if it is not there."""
-    target = CACHE / f"{name}-{key}"
-    if not target.exists():
-        partial = target.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        make(partial)
-        partial.rename(target)
+def cached(name: str, key: str, make, cache: Path | None = None) -> Path:
+    """The directory name-key in the cache, made by make(directory) if it is not there. Tests that run at the same time may ask
+    for the same one."""
+    target = (cache or CACHE) / f"{name}-{key}"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            make(partial)
+            partial.rename(target)
     return target
 
 
@@ -184,9 +191,9 @@ def boot_tree(directory: Path, version: str) -> None:
     (resin / "os-release").write_text(os_release(version))
 
 
-def os_release(version: str) -> str:
+def os_release(version: str, slug: str = SLUG) -> str:
     return (f'ID="balena-os"\nNAME="balenaOS"\nVERSION="{version}"\nVERSION_ID="{version}"\nMETA_BALENA_VERSION="{version}"\n'
-            f'PRETTY_NAME="stand-in for balenaOS {version}"\nSLUG="{SLUG}"\n')
+            f'PRETTY_NAME="stand-in for balenaOS {version}"\nSLUG="{slug}"\n')
 
 
 def guest_tree(directory: Path) -> None:
@@ -247,10 +254,10 @@ def hostapp(version: str, variant: str = "good") -> Path:
     return cached("hostapp", key, make) / "hostapp.tar"
 
 
-def supervisor_image(version: str) -> Path:
+def supervisor_image(version: str, architecture: str = "amd64") -> Path:
     """The stand-in supervisor as an image; it borrows the host's Python."""
     lab = SOURCE / "tests/lab/ou_lab"
-    files = {f"app/ou_lab/{name}": (lab / name).read_bytes() for name in ("engine.py", "standin_supervisor.py")}
+    files = {f"app/ou_lab/{name}": (lab / name).read_bytes() for name in ("engine.py", "preloaded_apps.py", "standin_supervisor.py")}
     files["app/ou_lab/__init__.py"] = b""
 
     def make(target: Path) -> None:
@@ -259,8 +266,8 @@ def supervisor_image(version: str) -> Path:
                            "--database", "/mnt/data/resin-data/balena-supervisor/database.sqlite",
                            "--engine", "/run/balena-engine.sock", "--port", "48484",
                            "--locks", "/tmp/balena-supervisor/services", "--config-json", "/mnt/boot/config.json"],
-            "Env": [f"SUPERVISOR_VERSION={version}", "PYTHONUNBUFFERED=1"]})
-    return cached("supervisor", digest(version, files), make) / "supervisor.tar"
+            "Env": [f"SUPERVISOR_VERSION={version}", "PYTHONUNBUFFERED=1"]}, architecture)
+    return cached("supervisor", digest(version, files, architecture), make) / "supervisor.tar"
 
 
 def agent_image(trust: str) -> Path:

@@ -109,12 +109,12 @@ class Engine:
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "engine.pid").unlink(missing_ok=True)
-        log = open(self.directory / "engine.log", "ab")
-        self._process = subprocess.Popen(
-            ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
-             "--data-root", str(self.data_root), "--exec-root", str(self.directory / "exec"),
-             "-p", str(self.directory / "engine.pid"), "-H", f"unix://{self.socket_path}"],
-            stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
+        with open(self.directory / "engine.log", "ab") as log:
+            self._process = subprocess.Popen(
+                ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
+                 "--data-root", str(self.data_root), "--exec-root", str(self.directory / "exec"),
+                 "-p", str(self.directory / "engine.pid"), "-H", f"unix://{self.socket_path}"],
+                stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
         wait_until("the engine to answer", self.answers)
 
     def answers(self) -> bool:

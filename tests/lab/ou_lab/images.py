@@ -77,10 +77,10 @@ def write_image(path: Path, layers: list[bytes], script: str, healthcheck: list[
     return write_archive(path, [*layers, file_layer({"app.sh": script.encode()})], config)
 
 
-def write_archive(path: Path, layers: list[bytes], config: dict) -> Path:
+def write_archive(path: Path, layers: list[bytes], config: dict, architecture: str = "amd64") -> Path:
     """Writes a docker-archive with one image of these layers, which are tars."""
     image = json.dumps({
-        "architecture": "amd64", "os": "linux", "created": "2020-09-13T12:26:40Z", "config": config,
+        "architecture": architecture, "os": "linux", "created": "2020-09-13T12:26:40Z", "config": config,
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]},
     }, sort_keys=True).encode()
     image_id = hashlib.sha256(image).hexdigest()

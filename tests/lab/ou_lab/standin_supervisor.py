@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from ou_lab import preloaded_apps  # noqa: E402
 from ou_lab.engine import EngineClient, EngineError  # noqa: E402
 
 SUPERVISOR_UID = 65534
@@ -41,8 +42,12 @@ class StandInSupervisor:
         self.started = time.monotonic()
         self.status = {"appState": "applied", "release": "", "update_failed": False, "overallDownloadProgress": None}
         self.stop = threading.Event()
+        config = json.loads(Path(options.config_json).read_text())
+        self.api_endpoint = config.get("apiEndpoint", "")
         try:
             with self.database() as db:
+                if options.apps_json:
+                    preloaded_apps.load(Path(options.apps_json), db, config, self.find_image)
                 self.apps = [dict(row) for row in db.execute("SELECT * FROM app")]
                 secret = db.execute("SELECT key FROM apiSecret WHERE appId = 0").fetchone()
                 commit = db.execute("SELECT \"commit\" FROM currentCommit LIMIT 1").fetchone()
@@ -51,8 +56,6 @@ class StandInSupervisor:
             sys.exit(1)  # SQLITE_BUSY at start ends the real one too
         self.api_key = secret[0]
         self.status["release"] = commit[0] if commit else ""
-        config = json.loads(Path(options.config_json).read_text())
-        self.api_endpoint = config.get("apiEndpoint", "")
 
     def database(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.options.database, timeout=1)
@@ -294,6 +297,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--locks", required=True)
     parser.add_argument("--config-json", required=True)
+    parser.add_argument("--apps-json", help="where the factory's target is, if there is one")
     parser.add_argument("--host", action="store_true", help="containers get the host's features that they ask for")
     supervisor = StandInSupervisor(parser.parse_args())
     supervisor.serve()

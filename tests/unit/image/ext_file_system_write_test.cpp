@@ -7,6 +7,7 @@
 
 using base::ErrorCode;
 using image::ExtFileSystem;
+using support::all_bytes;
 using support::GuardedImage;
 using support::opened;
 using support::pattern;
@@ -26,11 +27,6 @@ std::string content_of(const ExtFileSystem& files, const std::string& path) {
   INFO((content ? "" : content.error().message()));
   REQUIRE(content);
   return *content;
-}
-
-std::string all_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 /// Everything that the updater does to a file system.

@@ -41,6 +41,13 @@ inline std::string pattern(std::size_t size) {
   return text;
 }
 
+inline std::string all_bytes(const std::filesystem::path& path) {
+  std::string bytes(std::filesystem::file_size(path), '\0');
+  std::ifstream in(path, std::ios::binary);
+  in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return bytes;
+}
+
 class GuardedImage {
  public:
   /// \param options of mke2fs, such as "-b 4096 -O ^metadata_csum"; \param tree what is put in
