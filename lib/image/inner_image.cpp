@@ -100,7 +100,8 @@ Result<std::uint64_t> missing_bytes(const OsImage& flasher, const std::string& p
 }
 
 /// Makes flash-rootA larger until the file fits.
-Status make_room(OsImage& flasher, const std::string& path, std::uint64_t size_bytes) {
+Status make_room(OsImage& flasher, const std::string& path, std::uint64_t size_bytes,
+                 const std::filesystem::path& scratch) {
   OU_TRY(const std::uint64_t missing, missing_bytes(flasher, path, size_bytes));
   if (missing == 0) {
     return base::ok();
@@ -108,7 +109,7 @@ Status make_room(OsImage& flasher, const std::string& path, std::uint64_t size_b
   // A sixteenth for the inode tables and bitmaps that the new part of the file system has.
   OU_CHECK(flasher.grow(PartRole::kRootA, missing + missing / 16 + kSpareBytes));
   OU_TRY(const BlockRange range, flasher.range_of(PartRole::kRootA));
-  return grow_ext_file_system(range).within("flash-rootA");
+  return grow_ext_file_system(range, scratch).within("flash-rootA");
 }
 
 }  // namespace
@@ -167,14 +168,14 @@ Result<OsImage> open_inner_image(const OsImage& flasher, const InnerImage& inner
 }
 
 Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
-                            base::ProgressSink& progress) {
+                            const std::filesystem::path& scratch, base::ProgressSink& progress) {
   if (inner.signed_for_secure_boot) {
     return Error(ErrorCode::kDiskImageUnsupported,
                  "the flasher's image is signed for secure boot, and a changed one would be "
                  "refused by the device: carry the applications in a bundle instead");
   }
   const BlockRange& whole = content.whole();
-  OU_CHECK(make_room(flasher, inner.path, whole.size_bytes()));
+  OU_CHECK(make_room(flasher, inner.path, whole.size_bytes(), scratch));
   OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
   OU_TRY(const ExtNode node, require_file(*files, inner.path));
   progress.phase("writing the image back into the flasher", whole.size_bytes());
@@ -182,6 +183,13 @@ Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const Ima
   OU_CHECK(files->write_file(inner.path, source, whole.size_bytes(), node.permissions & 07777U));
   OU_CHECK(files->close());
   return flasher.file().sync();
+}
+
+Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
+                            base::ProgressSink& progress) {
+  std::error_code ignored;  // without a directory there is no scratch file either, which is told
+  return put_inner_image_back(flasher, inner, content,
+                              std::filesystem::temp_directory_path(ignored), progress);
 }
 
 }  // namespace image
