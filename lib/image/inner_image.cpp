@@ -1,9 +1,10 @@
 // The image that a flasher carries: found in its flash-rootA, copied out and written back.
+#include <ext2fs/ext2fs.h>
+
 #include <algorithm>
 #include <memory>
 
 #include "base/printable.hpp"
-#include "base/sizes.hpp"
 #include "image/ext_file_system.hpp"
 #include "image/os_image.hpp"
 
@@ -20,6 +21,7 @@ constexpr std::string_view kSuffix = ".balenaos-img";
 constexpr std::string_view kOldSuffix = ".resinos-img";  // before OS 2.44 or so
 constexpr std::size_t kMaxEntries = 10'000;
 constexpr std::uint64_t kMaxInnerBytes = std::uint64_t{256} << 30;
+constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kSpareBytes = std::uint64_t{4} << 20;  // block maps and the directory
 
 bool is_image_name(std::string_view name) {
@@ -77,19 +79,37 @@ Status store_whole(oci::ByteSource& content, std::uint64_t size_bytes, const Sha
   return base::ok();
 }
 
-/// Makes room for `more_bytes` in flash-rootA beside what it holds.
-Status make_room(OsImage& flasher, std::uint64_t more_bytes) {
-  std::uint64_t free = 0;
-  {
-    OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kRead));
-    free = files->free().bytes;
+/// What a file's blocks take, which is less than its size when it has holes.
+Result<std::uint64_t> allocated_bytes(const ExtFileSystem& files, const ExtNode& node) {
+  ext2_inode inode{};
+  if (::ext2fs_read_inode(files.handle(), node.inode, &inode) != 0) {
+    return Error(ErrorCode::kIo, "the flasher's image cannot be looked at");
   }
-  if (more_bytes <= free) {
+  return ::ext2fs_inode_i_blocks(files.handle(), &inode) * kSectorBytes;
+}
+
+/// How much is missing in flash-rootA for a file of `size_bytes` in the place of `path`.
+Result<std::uint64_t> missing_bytes(const OsImage& flasher, const std::string& path,
+                                    std::uint64_t size_bytes) {
+  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kRead));
+  OU_TRY(const ExtNode node, require_file(*files, path));
+  OU_TRY(const std::uint64_t freed, allocated_bytes(*files, node));
+  const std::uint64_t room = files->free().bytes + freed;
+  const std::uint64_t needed = size_bytes + kSpareBytes;
+  return needed > room ? needed - room : 0;
+}
+
+/// Makes flash-rootA larger until the file fits.
+Status make_room(OsImage& flasher, const std::string& path, std::uint64_t size_bytes,
+                 const std::filesystem::path& scratch) {
+  OU_TRY(const std::uint64_t missing, missing_bytes(flasher, path, size_bytes));
+  if (missing == 0) {
     return base::ok();
   }
-  OU_CHECK(flasher.grow(PartRole::kRootA, more_bytes - free));
+  // A sixteenth for the inode tables and bitmaps that the new part of the file system has.
+  OU_CHECK(flasher.grow(PartRole::kRootA, missing + missing / 16 + kSpareBytes));
   OU_TRY(const BlockRange range, flasher.range_of(PartRole::kRootA));
-  return grow_ext_file_system(range).within("flash-rootA");
+  return grow_ext_file_system(range, scratch).within("flash-rootA");
 }
 
 }  // namespace
@@ -148,16 +168,14 @@ Result<OsImage> open_inner_image(const OsImage& flasher, const InnerImage& inner
 }
 
 Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
-                            base::ProgressSink& progress) {
+                            const std::filesystem::path& scratch, base::ProgressSink& progress) {
   if (inner.signed_for_secure_boot) {
     return Error(ErrorCode::kDiskImageUnsupported,
                  "the flasher's image is signed for secure boot, and a changed one would be "
                  "refused by the device: carry the applications in a bundle instead");
   }
   const BlockRange& whole = content.whole();
-  if (whole.size_bytes() > inner.size_bytes) {
-    OU_CHECK(make_room(flasher, whole.size_bytes() - inner.size_bytes + kSpareBytes));
-  }
+  OU_CHECK(make_room(flasher, inner.path, whole.size_bytes(), scratch));
   OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
   OU_TRY(const ExtNode node, require_file(*files, inner.path));
   progress.phase("writing the image back into the flasher", whole.size_bytes());
@@ -165,6 +183,13 @@ Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const Ima
   OU_CHECK(files->write_file(inner.path, source, whole.size_bytes(), node.permissions & 07777U));
   OU_CHECK(files->close());
   return flasher.file().sync();
+}
+
+Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
+                            base::ProgressSink& progress) {
+  std::error_code ignored;  // without a directory there is no scratch file either, which is told
+  return put_inner_image_back(flasher, inner, content,
+                              std::filesystem::temp_directory_path(ignored), progress);
 }
 
 }  // namespace image
