@@ -56,30 +56,35 @@ class Disk {
   explicit Disk(base::ByteView bytes)
       : fd_(std::make_shared<const base::UniqueFd>(::memfd_create("disk", MFD_CLOEXEC))),
         size_(bytes.size()) {
-    base::Bytes all(kGuard, kPattern);
-    all.insert(all.end(), bytes.begin(), bytes.end());
-    all.insert(all.end(), kGuard, kPattern);
-    must(::pwrite(fd_->get(), all.data(), all.size(), 0) == static_cast<ssize_t>(all.size()));
+    const base::Bytes guard(kGuard, kPattern);
+    put(guard, 0);
+    put(bytes, kGuard);
+    put(guard, kGuard + size_);
   }
 
   [[nodiscard]] image::BlockRange range() const { return {fd_, kGuard, size_}; }
 
   /// Nothing around the range has been changed, and the file is as long as it was.
   [[nodiscard]] bool guards_intact() const {
-    base::Bytes all(size_ + 2 * kGuard + 1);
-    const ssize_t got = ::pread(fd_->get(), all.data(), all.size(), 0);
-    if (got != static_cast<ssize_t>(size_ + 2 * kGuard)) {
-      return false;
-    }
-    const auto is_pattern = [](std::uint8_t byte) { return byte == kPattern; };
-    const base::ByteView view(all);
-    return std::ranges::all_of(view.first(kGuard), is_pattern) &&
-           std::ranges::all_of(view.subspan(kGuard + size_, kGuard), is_pattern);
+    return get(0) == base::Bytes(kGuard, kPattern) &&
+           get(kGuard + size_) == base::Bytes(kGuard, kPattern);
   }
 
  private:
   static constexpr std::size_t kGuard = 8192;
   static constexpr std::uint8_t kPattern = 0xa5;
+
+  void put(base::ByteView bytes, std::size_t at) const {
+    must(::pwrite(fd_->get(), bytes.data(), bytes.size(), static_cast<off_t>(at)) ==
+         static_cast<ssize_t>(bytes.size()));
+  }
+  /// A guard, and whatever is behind it up to the end of the file, of which there must be nothing.
+  [[nodiscard]] base::Bytes get(std::size_t at) const {
+    base::Bytes bytes(at == 0 ? kGuard : kGuard + 1);
+    const ssize_t got = ::pread(fd_->get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
+    bytes.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+    return bytes;
+  }
 
   image::SharedFd fd_;
   std::size_t size_;
