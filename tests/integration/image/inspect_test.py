@@ -9,7 +9,7 @@ from ou_device import disk
 from ou_lab import images
 
 SECRETS = {"apiKey": "secret-of-the-fleet", "deviceApiKey": "secret-of-the-device", "wifiKey": "secret-of-the-air",
-           "uuid": "0123456789abcdef0123456789abcdef", "os": {"sshKeys": ["ssh-ed25519 secret-of-the-owner"]}}
+           "uuid": "fedcba9876543210fedcba9876543210", "os": {"sshKeys": ["ssh-ed25519 secret-of-the-owner"]}}
 OPEN = {"applicationId": 1234, "deviceType": "generic-amd64", "apiEndpoint": "https://api.example.com"}
 
 
@@ -33,9 +33,9 @@ class Inspect(ImageTest):
         text, seen = self.inspected(image)
         self.assertEqual(seen["config"]["settings"], OPEN)
         self.assertEqual(sorted(seen["config"]["hidden_keys"]), sorted(SECRETS))
-        self.assertEqual((seen["config"]["state"], seen["config"]["device_uuid"]), ("device", "0123456"))
+        self.assertEqual((seen["config"]["state"], seen["config"]["device_uuid"]), ("device", "fedcba9"))
         self.assertIn("shop-floor", seen["network_profiles"])
-        for shown in ("fleet 1234", "device 0123456...", "shop-floor", *SECRETS):
+        for shown in ("fleet 1234", "device fedcba9...", "shop-floor", *SECRETS):
             self.assertIn(shown, text)
         for output in (text, json.dumps(seen)):
             self.assertNotIn("secret-of-", output)

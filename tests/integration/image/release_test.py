@@ -67,7 +67,7 @@ class Release(ImageTest):
         made = {way: self.create(way + ".bundle", *state, *[word for name in saved for word in ("--image", f"{name}=" + source.format(name))])
                 for way, source in sources.items()}
         for way, seen in made.items():
-            self.assertEqual(seen["release"]["commit"], COMMIT, way)
+            self.assertEqual(seen["commit"], COMMIT, way)
         read = [(self.dir / f"{way}.bundle/manifest.json").read_text() for way in sources]
         pictures = [sorted(entry["id"] for entry in json.loads(text)["images"]) for text in read]
         self.assertEqual(pictures[0], sorted(one.config for one in saved.values()))
