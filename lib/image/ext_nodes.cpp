@@ -265,7 +265,7 @@ Result<std::unique_ptr<ExtNodes>> ExtNodes::open(ExtFileSystem& files) {
       fs->inode_map == nullptr || fs->block_map == nullptr) {
     return Error(
         ErrorCode::kDiskImageUnsupported,
-        "the data partition is no ext4 as balenaOS makes it (extents, file types, extended "
+        "the file system is no ext4 as balenaOS makes it (extents, file types, extended "
         "attributes)");
   }
   return std::unique_ptr<ExtNodes>(new ExtNodes(std::make_unique<State>(fs)));
