@@ -12,8 +12,7 @@
 #include "create.hpp"
 #include "create_arguments.hpp"
 #include "identity.hpp"
-#include "image_preload.hpp"
-#include "image_preload_arguments.hpp"
+#include "image_commands.hpp"
 #include "inspect.hpp"
 #include "key.hpp"
 #include "sign.hpp"
@@ -45,7 +44,10 @@ class CommandLine {
     add_inspect();
     add_copy();
     add_identity();
-    add_image();
+    image_.add_to(app_, [this](CLI::App& parent, const std::string& name,
+                               const std::string& description, Command command) {
+      return add(parent, name, description, std::move(command));
+    });
   }
 
   int run(int count, const char* const* arguments) {
@@ -75,8 +77,6 @@ class CommandLine {
   }
 
  private:
-  using Command = std::function<Result<Outcome>(Console&)>;
-
   std::string chosen_name() const {
     const auto chosen = app_.get_subcommands();
     return chosen.empty() ? "" : " " + chosen.front()->get_name();
@@ -246,22 +246,6 @@ class CommandLine {
         "  bundle-tool identity open --key owner-identity.key --output shop-7 shop-7.identity");
   }
 
-  void add_image() {
-    CLI::App* image = app_.add_subcommand("image", "look into and change balenaOS images");
-    image->require_subcommand(1);
-    image->footer("Example:\n  bundle-tool image preload balena.img --bundle shop-7.bundle");
-    add_image_preload(*image);
-  }
-
-  void add_image_preload(CLI::App& image) {
-    CLI::App* command =
-        add(image, "preload", "put a release into an image", [this](Console& console) {
-          image_preload_.bundle = tidy(image_preload_.bundle);
-          return image_preload(image_preload_, console);
-        });
-    add_image_preload_options(*command, image_preload_);
-  }
-
   CLI::App app_{
       "Makes, signs, checks and copies bundles: signed releases that balena devices install "
       "from a USB medium. Needs no root, no Docker and no network.",
@@ -277,7 +261,7 @@ class CommandLine {
   CopyOptions copy_;
   IdentityKeygenOptions identity_keygen_;
   IdentityOpenOptions identity_open_;
-  ImagePreloadOptions image_preload_;
+  ImageCommands image_;
 };
 
 }  // namespace

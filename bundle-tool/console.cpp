@@ -14,6 +14,23 @@ constexpr std::chrono::milliseconds kRedraw(100);
 constexpr std::chrono::seconds kLineEvery(15);  // a log that is followed shows that it goes on
 constexpr std::size_t kBarWidth = 24;
 
+/// "12.3 MiB/s, 3:05 left"; empty as long as that would be a guess. `total` 0: not known.
+std::string pace_text(std::uint64_t done, std::uint64_t total, std::chrono::duration<double> took) {
+  constexpr std::chrono::seconds kGuess(1);
+  if (took < kGuess || done == 0) {
+    return "";
+  }
+  const double rate = static_cast<double>(done) / took.count();
+  std::string text = size_text(static_cast<std::uint64_t>(rate)) + "/s";
+  if (total > done) {
+    const auto left = static_cast<std::uint64_t>(static_cast<double>(total - done) / rate);
+    const std::string seconds = std::to_string(left % 60);
+    text +=
+        ", " + std::to_string(left / 60) + (seconds.size() == 1 ? ":0" : ":") + seconds + " left";
+  }
+  return text;
+}
+
 std::size_t terminal_width() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
@@ -120,6 +137,9 @@ void Console::draw(bool last) {
   } else if (done_ > 0) {
     line += " " + size_text(done_);
   }
+  const std::string pace =
+      pace_text(done_, last ? 0 : total_, std::chrono::steady_clock::now() - started_);
+  line += pace.empty() ? "" : " " + pace;
   if (style_ == Style::kLines) {
     print("  " + line);
     return;

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "platform/mount_table.hpp"
+#include "base/mount_table.hpp"
 
 namespace agent::platform {
 namespace {
@@ -36,10 +36,10 @@ base::Status check_private(const fs::path& path) {
 
 /// Deepest first, so that nothing hides below a mount that is gone already.
 base::Status unmount_all(const fs::path& path) {
-  OU_TRY(auto mounts, read_mount_table("/proc/self/mountinfo"));
+  OU_TRY(auto mounts, base::read_mount_table("/proc/self/mountinfo"));
   std::reverse(mounts.begin(), mounts.end());
   for (const auto& mount : mounts) {
-    if (is_at_or_below(mount.target, path) &&
+    if (base::is_at_or_below(mount.target, path) &&
         ::umount2(mount.target.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL) {
       return Error::from_errno(errno,
                                "unmount what an earlier agent left at " + mount.target.string());

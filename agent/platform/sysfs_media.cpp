@@ -1,15 +1,12 @@
 #include "platform/sysfs_media.hpp"
 
-#include <sys/sysmacros.h>
-
 #include <algorithm>
-#include <charconv>
 #include <climits>
 #include <limits>
 #include <string_view>
 
-#include "base/files.hpp"
 #include "base/printable.hpp"
+#include "base/sysfs.hpp"
 
 namespace agent::platform {
 namespace {
@@ -19,56 +16,12 @@ using media::BlockDevice;
 using media::DeviceKind;
 
 constexpr std::uint64_t kSysfsSectorBytes = 512;
-constexpr std::uint64_t kMaxAttributeBytes = 4096;
 constexpr std::size_t kMaxSerialBytes = 64;
-
-/// An attribute without the line break at its end; nothing if it is not there (any more).
-std::optional<std::string> attribute(const fs::path& path) {
-  const auto bytes = base::read_file(path, kMaxAttributeBytes);
-  if (!bytes) {
-    return std::nullopt;
-  }
-  std::string text(base::as_text(*bytes));
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
-    text.pop_back();
-  }
-  return text;
-}
-
-template <typename Number>
-std::optional<Number> number(std::string_view text) {
-  Number value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return value;
-}
-
-template <typename Number>
-std::optional<Number> number_in(const fs::path& path) {
-  const auto text = attribute(path);
-  return text ? number<Number>(*text) : std::nullopt;
-}
-
-std::optional<dev_t> device_number(const fs::path& path) {
-  const auto text = attribute(path);
-  const auto colon = text ? text->find(':') : std::string::npos;
-  if (colon == std::string::npos) {
-    return std::nullopt;
-  }
-  const auto major_number = number<unsigned>(std::string_view(*text).substr(0, colon));
-  const auto minor_number = number<unsigned>(std::string_view(*text).substr(colon + 1));
-  if (!major_number || !minor_number) {
-    return std::nullopt;
-  }
-  return makedev(*major_number, *minor_number);
-}
 
 /// The disk or partition whose directory is `path`; nothing if it is going or empty.
 std::optional<BlockDevice> block_device(const fs::path& path) {
-  const auto device = device_number(path / "dev");
-  const auto sectors = number_in<std::uint64_t>(path / "size");
+  const auto device = base::sysfs_device(path);
+  const auto sectors = base::sysfs_number(path / "size");
   if (!device || !sectors || *sectors == 0 ||
       *sectors > std::numeric_limits<std::uint64_t>::max() / kSysfsSectorBytes) {
     return std::nullopt;
@@ -78,7 +31,8 @@ std::optional<BlockDevice> block_device(const fs::path& path) {
 
 /// "usb3": the root of a USB bus.
 bool is_usb_bus(std::string_view component) {
-  return component.starts_with("usb") && number<unsigned>(component.substr(3)).has_value();
+  return component.starts_with("usb") && component.size() > 3 &&
+         component.find_first_not_of("0123456789", 3) == std::string_view::npos;
 }
 
 /// \param path the disk's directory below /sys/devices
@@ -88,11 +42,11 @@ DeviceKind kind_of(const fs::path& path) {
     return DeviceKind::kUsb;
   }
   const auto name = path.filename().string();
-  if (name.starts_with("mmcblk") && attribute(path / "device/type") == "SD") {
+  if (name.starts_with("mmcblk") && base::sysfs_attribute(path / "device/type") == "SD") {
     return DeviceKind::kSd;
   }
   const bool is_virtual = path.parent_path().parent_path().filename() == "virtual";
-  if (is_virtual && name.starts_with("loop") && attribute(path / "loop/backing_file")) {
+  if (is_virtual && name.starts_with("loop") && base::sysfs_attribute(path / "loop/backing_file")) {
     return DeviceKind::kLoop;
   }
   return DeviceKind::kOther;
@@ -102,27 +56,28 @@ DeviceKind kind_of(const fs::path& path) {
 std::string serial_of(const fs::path& path, DeviceKind kind) {
   std::optional<std::string> serial;
   if (kind == DeviceKind::kSd) {
-    serial = attribute(path / "device/serial");
+    serial = base::sysfs_attribute(path / "device/serial");
   }
   std::error_code error;
   for (auto up = path; kind == DeviceKind::kUsb && up != up.parent_path(); up = up.parent_path()) {
     if (fs::exists(up / "idVendor", error)) {
-      serial = attribute(up / "serial");
+      serial = base::sysfs_attribute(up / "serial");
       break;
     }
   }
   if (kind == DeviceKind::kLoop) {
-    return base::printable(attribute(path / "loop/backing_file").value_or(""), PATH_MAX);
+    return base::printable(base::sysfs_attribute(path / "loop/backing_file").value_or(""),
+                           PATH_MAX);
   }
   return base::printable(serial.value_or(""), kMaxSerialBytes);
 }
 
 std::vector<BlockDevice> partitions_of(const fs::path& path) {
-  std::vector<std::pair<unsigned, BlockDevice>> found;
+  std::vector<std::pair<std::uint64_t, BlockDevice>> found;
   std::error_code error;
   for (fs::directory_iterator entry(path, error), end; !error && entry != end;
        entry.increment(error)) {
-    const auto index = number_in<unsigned>(entry->path() / "partition");
+    const auto index = base::sysfs_number(entry->path() / "partition");
     const auto device = index ? block_device(entry->path()) : std::nullopt;
     if (device) {
       found.emplace_back(*index, *device);
@@ -169,7 +124,7 @@ std::optional<PresentMedium> SysfsMedia::read(const std::string& name) const {
                                   .kind = kind,
                                   .serial = serial_of(path, kind),
                                   .partitions = partitions_of(path)},
-                       .sequence = number_in<std::uint64_t>(path / "diskseq")};
+                       .sequence = base::sysfs_number(path / "diskseq")};
 }
 
 base::Result<std::vector<std::string>> SysfsMedia::disk_names() const {

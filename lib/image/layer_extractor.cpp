@@ -1,6 +1,7 @@
 #include "image/layer_extractor.hpp"
 
 #include <deque>
+#include <optional>
 
 #include "base/printable.hpp"
 
@@ -36,14 +37,17 @@ std::vector<std::string> split(const std::string& path) {
   return parts;
 }
 
-/// The parts of a name without "." and "..", which never lead above the root.
-std::vector<std::string> normal_parts(const std::string& path) {
+/// The parts of a name without "." and "..". An engine that unpacks a layer takes its directory for
+/// the root, above which nothing is; the same engine looks for the names from outside when it saves
+/// the image, and would find what is not of the layer. \return nothing when it leads above the root
+std::optional<std::vector<std::string>> normal_parts(const std::string& path) {
   std::vector<std::string> parts;
   for (std::string& part : split(path)) {
     if (part == "..") {
-      if (!parts.empty()) {
-        parts.pop_back();
+      if (parts.empty()) {
+        return std::nullopt;
       }
+      parts.pop_back();
     } else if (part != ".") {
       parts.push_back(std::move(part));
     }
@@ -65,7 +69,7 @@ Status check_name(const LayerEntry& entry, const std::vector<std::string>& parts
 
 }  // namespace
 
-/// Follows symbolic links as an engine does that has made the layer's root its own.
+/// Follows symbolic links within the layer, as an engine does.
 /// \param make missing directories are made, but never where a link leads
 Result<DirectoryId> LayerExtractor::directory(const Components& path, bool make) {
   std::deque<std::string> rest(path.begin(), path.end());
@@ -74,10 +78,13 @@ Result<DirectoryId> LayerExtractor::directory(const Components& path, bool make)
   while (!rest.empty()) {
     const std::string part = std::move(rest.front());
     rest.pop_front();
-    if (part == "." || (part == ".." && at == root_)) {
+    if (part == ".") {
       continue;
     }
     if (part == "..") {
+      if (at == root_) {
+        return Error(ErrorCode::kImageInvalid, "leads out of the layer through a symbolic link");
+      }
       at = tree_.parent_of(at);
       continue;
     }
@@ -92,9 +99,11 @@ Result<DirectoryId> LayerExtractor::directory(const Components& path, bool make)
       at = child->directory;
     } else if (child->kind == LayerEntry::Kind::kSymlink && ++followed <= kMaxFollowed) {
       const std::string& target = tree_.target_of(child->node);
+      if (target.starts_with('/')) {
+        return Error(ErrorCode::kImageInvalid, "leads out of the layer through a symbolic link");
+      }
       const Components parts = split(target);
       rest.insert(rest.begin(), parts.begin(), parts.end());
-      at = target.starts_with('/') ? root_ : at;
     } else {
       return Error(ErrorCode::kImageInvalid, "leads through something that is no directory");
     }
@@ -103,7 +112,11 @@ Result<DirectoryId> LayerExtractor::directory(const Components& path, bool make)
 }
 
 Status LayerExtractor::add(const LayerEntry& entry, oci::ByteSource& content) {
-  Components parts = normal_parts(entry.name);
+  auto normal = normal_parts(entry.name);
+  if (!normal) {
+    return refused(entry, "leads out of the layer");
+  }
+  Components parts = std::move(*normal);
   OU_CHECK(check_name(entry, parts));
   if (parts.empty()) {
     // Engines leave the root as it is for "./", and change it for "/".
@@ -161,7 +174,11 @@ Status LayerExtractor::white_out(DirectoryId parent, const std::string& name,
 
 Status LayerExtractor::hard_link(DirectoryId parent, const std::string& name,
                                  const LayerEntry& entry) {
-  Components parts = normal_parts(entry.link_target);
+  auto normal = normal_parts(entry.link_target);
+  if (!normal) {
+    return refused(entry, "is a hard link that leads out of the layer");
+  }
+  Components parts = std::move(*normal);
   if (parts.empty()) {
     return refused(entry, "is a hard link to a directory");
   }

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import subprocess
+import tarfile
 import unittest
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Hostile(ImageTest):
                     self.assertEqual(look.digest_of(copy), broken)
                 else:
                     self.assertEqual(look.contents(copy, ACCESS[command]), look.contents(image, ACCESS[command]))
+                    look.fsck_ext(copy, "data") if command == "preload" else look.fsck_fat(copy)
         return answers
 
     def test_partition_tables(self):
@@ -136,8 +138,8 @@ class Hostile(ImageTest):
 
     def hostile_layers(self):
         """Layers by name; what is created in or through them is called `evil`."""
-        def one(*entries):
-            layer = oddities.Layer()
+        def one(*entries, form=tarfile.PAX_FORMAT):
+            layer = oddities.Layer(form)
             for entry in entries:
                 entry(layer)
             return layer.bytes()
@@ -160,7 +162,7 @@ class Hostile(ImageTest):
             "opaque outside": one(add("../.wh..wh..opq", b"")),
             "a file twice": one(add("twice", b"1"), add("twice", b"2")),
             "a name too long": one(add("n" * 256)), "a link too long": one(lambda layer: layer.symlink("l", "x" * 5000)),
-            "a device with a huge number": one(lambda layer: layer.add("d", kind=b"3", device=(1 << 30, 1 << 30))),
+            "a device with a huge number": one(lambda layer: layer.add("d", kind=b"3", device=(1 << 30, 1 << 30)), form=tarfile.GNU_FORMAT),
             "cut": one(add("cut", noise("cut", 5000)))[:3000], "a size that lies": damage_size(one(add("a", b"12345"))),
         }
 

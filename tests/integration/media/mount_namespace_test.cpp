@@ -11,14 +11,14 @@
 #include <mutex>
 #include <thread>
 
+#include "base/mount_table.hpp"
 #include "loop_disk.hpp"
-#include "platform/mount_table.hpp"
 #include "support/scratch.hpp"
 
 namespace {
 
 bool is_mounted(const std::filesystem::path& path) {
-  const auto table = agent::platform::read_mount_table("/proc/self/mountinfo");
+  const auto table = base::read_mount_table("/proc/self/mountinfo");
   return table && std::any_of(table->begin(), table->end(),
                               [&path](const auto& mount) { return mount.target == path; });
 }

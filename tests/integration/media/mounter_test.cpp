@@ -12,9 +12,9 @@
 #include <fstream>
 
 #include "base/files.hpp"
+#include "base/mount_table.hpp"
 #include "loop_disk.hpp"
 #include "platform/libmount_mounter.hpp"
-#include "platform/mount_table.hpp"
 #include "platform/system_disks.hpp"
 #include "support/command.hpp"
 #include "support/scratch.hpp"
@@ -64,10 +64,10 @@ std::string mount_line(const std::filesystem::path& target) {
 }
 
 bool is_anything_mounted_below(const std::filesystem::path& directory) {
-  const auto table = platform::read_mount_table("/proc/self/mountinfo");
+  const auto table = base::read_mount_table("/proc/self/mountinfo");
   REQUIRE(table);
   return std::any_of(table->begin(), table->end(), [&directory](const auto& mount) {
-    return platform::is_at_or_below(mount.target, directory);
+    return base::is_at_or_below(mount.target, directory);
   });
 }
 
@@ -120,7 +120,7 @@ TEST_CASE("mounter: mounts read-only with every restriction, and leaves nothing 
       struct stat status {};
       REQUIRE(::stat(runtime.c_str(), &status) == 0);
       CHECK((status.st_mode & 0777U) == 0700U);
-      CHECK(platform::is_at_or_below((*mount)->path(), runtime));
+      CHECK(base::is_at_or_below((*mount)->path(), runtime));
       const auto line = mount_line((*mount)->path());
       CAPTURE(line);
       for (const auto* option : {"ro", "nosuid", "nodev", "noexec", "nosymfollow"}) {

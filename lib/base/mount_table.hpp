@@ -9,7 +9,7 @@
 
 #include "base/result.hpp"
 
-namespace agent::platform {
+namespace base {
 
 struct MountedFileSystem {
   dev_t device = 0;              // major 0 for one that is not directly on a block device
@@ -19,9 +19,9 @@ struct MountedFileSystem {
 
 /// In the order in which they were mounted. \error ErrorCode::kNotFound, kPermission, kIo
 /// \source proc(5): /proc/PID/mountinfo; read with libmount
-base::Result<std::vector<MountedFileSystem>> read_mount_table(const std::filesystem::path& file);
+Result<std::vector<MountedFileSystem>> read_mount_table(const std::filesystem::path& file);
 
 /// Whether `path` is `directory` or below it, by their names.
 bool is_at_or_below(const std::filesystem::path& path, const std::filesystem::path& directory);
 
-}  // namespace agent::platform
+}  // namespace base

@@ -1,4 +1,4 @@
-#include "platform/mount_table.hpp"
+#include "base/mount_table.hpp"
 
 #include <fcntl.h>
 #include <libmount/libmount.h>
@@ -9,11 +9,11 @@
 #include "base/files.hpp"
 #include "base/handle.hpp"
 
-namespace agent::platform {
+namespace base {
 namespace {
 
-using Table = base::Handle<libmnt_table, mnt_unref_table>;
-using Iterator = base::Handle<libmnt_iter, mnt_free_iter>;
+using Table = Handle<libmnt_table, mnt_unref_table>;
+using Iterator = Handle<libmnt_iter, mnt_free_iter>;
 
 std::string text_or_empty(const char* text) {
   return text == nullptr ? "" : text;
@@ -21,13 +21,13 @@ std::string text_or_empty(const char* text) {
 
 }  // namespace
 
-base::Result<std::vector<MountedFileSystem>> read_mount_table(const std::filesystem::path& file) {
+Result<std::vector<MountedFileSystem>> read_mount_table(const std::filesystem::path& file) {
   // libmount takes a file that it cannot read for an empty one.
-  OU_TRY(const auto readable, base::open_file(file, O_RDONLY));
+  OU_TRY(const auto readable, open_file(file, O_RDONLY));
   const Table table(::mnt_new_table_from_file(file.c_str()));
   const Iterator iterator(::mnt_new_iter(MNT_ITER_FORWARD));
   if (!table || !iterator) {
-    return base::Error(base::ErrorCode::kIo, "read " + file.string());
+    return Error(ErrorCode::kIo, "read " + file.string());
   }
   std::vector<MountedFileSystem> mounts;
   libmnt_fs* mount = nullptr;
@@ -44,4 +44,4 @@ bool is_at_or_below(const std::filesystem::path& path, const std::filesystem::pa
   return difference.first == directory.end();
 }
 
-}  // namespace agent::platform
+}  // namespace base
