@@ -1,12 +1,15 @@
 // The image that a flasher carries: found in its flash-rootA, copied out and written back.
-#include <ext2fs/ext2fs.h>
-
 #include <algorithm>
 #include <memory>
 
 #include "base/printable.hpp"
+#include "base/sizes.hpp"
 #include "image/ext_file_system.hpp"
+#include "image/ext_growth.hpp"
+#include "image/ext_nodes.hpp"
+#include "image/node_meter.hpp"
 #include "image/os_image.hpp"
+#include "image/sparse_stretches.hpp"
 
 namespace image {
 namespace {
@@ -21,7 +24,6 @@ constexpr std::string_view kSuffix = ".balenaos-img";
 constexpr std::string_view kOldSuffix = ".resinos-img";  // before OS 2.44 or so
 constexpr std::size_t kMaxEntries = 10'000;
 constexpr std::uint64_t kMaxInnerBytes = std::uint64_t{256} << 30;
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kSpareBytes = std::uint64_t{4} << 20;  // block maps and the directory
 
 bool is_image_name(std::string_view name) {
@@ -48,27 +50,6 @@ bool is_encrypted(const OsImage& image) {
                      [](const Part& part) { return part.file_system == "crypto_LUKS"; });
 }
 
-/// A range read from front to end.
-class RangeSource final : public oci::ByteSource {
- public:
-  RangeSource(const BlockRange& range, base::ProgressSink& progress)
-      : range_(range), progress_(progress) {}
-
-  Result<std::size_t> read(std::span<std::uint8_t> buffer) override {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), range_.size_bytes() - at_));
-    OU_CHECK(range_.read(at_, buffer.first(count)));
-    at_ += count;
-    progress_.advance(count);
-    return count;
-  }
-
- private:
-  BlockRange range_;
-  base::ProgressSink& progress_;
-  std::uint64_t at_ = 0;
-};
-
 Status store_whole(oci::ByteSource& content, std::uint64_t size_bytes, const SharedFd& to,
                    base::ProgressSink& progress) {
   OU_TRY(const std::uint64_t stored,
@@ -79,37 +60,34 @@ Status store_whole(oci::ByteSource& content, std::uint64_t size_bytes, const Sha
   return base::ok();
 }
 
-/// What a file's blocks take, which is less than its size when it has holes.
-Result<std::uint64_t> allocated_bytes(const ExtFileSystem& files, const ExtNode& node) {
-  ext2_inode inode{};
-  if (::ext2fs_read_inode(files.handle(), node.inode, &inode) != 0) {
-    return Error(ErrorCode::kIo, "the flasher's image cannot be looked at");
+/// Makes room in flash-rootA.
+Status make_room(OsImage& flasher, const base::Room& need, const std::filesystem::path& scratch) {
+  std::uint64_t missing = 0;
+  {
+    OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kRead));
+    OU_TRY(missing, missing_bytes(*files, need));
   }
-  return ::ext2fs_inode_i_blocks(files.handle(), &inode) * kSectorBytes;
-}
-
-/// How much is missing in flash-rootA for a file of `size_bytes` in the place of `path`.
-Result<std::uint64_t> missing_bytes(const OsImage& flasher, const std::string& path,
-                                    std::uint64_t size_bytes) {
-  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kRead));
-  OU_TRY(const ExtNode node, require_file(*files, path));
-  OU_TRY(const std::uint64_t freed, allocated_bytes(*files, node));
-  const std::uint64_t room = files->free().bytes + freed;
-  const std::uint64_t needed = size_bytes + kSpareBytes;
-  return needed > room ? needed - room : 0;
-}
-
-/// Makes flash-rootA larger until the file fits.
-Status make_room(OsImage& flasher, const std::string& path, std::uint64_t size_bytes,
-                 const std::filesystem::path& scratch) {
-  OU_TRY(const std::uint64_t missing, missing_bytes(flasher, path, size_bytes));
   if (missing == 0) {
     return base::ok();
   }
-  // A sixteenth for the inode tables and bitmaps that the new part of the file system has.
-  OU_CHECK(flasher.grow(PartRole::kRootA, missing + missing / 16 + kSpareBytes));
+  OU_CHECK(flasher.grow(PartRole::kRootA, missing));
   OU_TRY(const BlockRange range, flasher.range_of(PartRole::kRootA));
   return grow_ext_file_system(range, scratch).within("flash-rootA");
+}
+
+/// Removes what is there. \return an entry for what takes its place
+Result<LayerEntry> take_out(OsImage& flasher, const InnerImage& inner, std::uint64_t size_bytes) {
+  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
+  OU_TRY(const ExtNode node, require_file(*files, inner.path));
+  LayerEntry entry;
+  entry.permissions = node.permissions & 07777U;
+  entry.uid = node.uid;
+  entry.gid = node.gid;
+  entry.mtime_seconds = node.mtime_seconds;
+  entry.size_bytes = size_bytes;
+  OU_CHECK(files->remove_file(inner.path));
+  OU_CHECK(files->close());
+  return entry;
 }
 
 }  // namespace
@@ -175,21 +153,26 @@ Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const Ima
                  "refused by the device: carry the applications in a bundle instead");
   }
   const BlockRange& whole = content.whole();
-  OU_CHECK(make_room(flasher, inner.path, whole.size_bytes(), scratch));
-  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
-  OU_TRY(const ExtNode node, require_file(*files, inner.path));
   progress.phase("writing the image back into the flasher", whole.size_bytes());
-  RangeSource source(whole, progress);
-  OU_CHECK(files->write_file(inner.path, source, whole.size_bytes(), node.permissions & 07777U));
+  OU_TRY(LayerEntry entry, take_out(flasher, inner, whole.size_bytes()));
+  OU_TRY(entry.stretches, data_stretches(whole));
+  NodeMeter meter({});
+  OU_TRY(const NodeId measured, meter.make(entry, nullptr));
+  static_cast<void>(measured);
+  OU_CHECK(make_room(flasher, {meter.used().bytes + kSpareBytes, 1}, scratch));
+  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
+  OU_TRY(const auto nodes, ExtNodes::open(*files));
+  const std::size_t slash = inner.path.rfind('/');
+  OU_TRY(const auto directory, files->find(inner.path.substr(0, slash)));
+  if (!directory) {
+    return Error(ErrorCode::kDiskImage, "the flasher's /opt is gone");
+  }
+  OU_TRY(const NodeId made, nodes->make(entry, open_stretches(whole, entry.stretches).get()));
+  OU_CHECK(nodes->attach(directory->inode,
+                         {inner.path.substr(slash + 1), made, LayerEntry::Kind::kFile}));
+  progress.advance(whole.size_bytes());
   OU_CHECK(files->close());
   return flasher.file().sync();
-}
-
-Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
-                            base::ProgressSink& progress) {
-  std::error_code ignored;  // without a directory there is no scratch file either, which is told
-  return put_inner_image_back(flasher, inner, content,
-                              std::filesystem::temp_directory_path(ignored), progress);
 }
 
 }  // namespace image
