@@ -13,7 +13,9 @@
 #include "create_arguments.hpp"
 #include "drives.hpp"
 #include "identity.hpp"
+#include "image_extract.hpp"
 #include "image_flash.hpp"
+#include "image_inspect.hpp"
 #include "image_preload.hpp"
 #include "image_preload_arguments.hpp"
 #include "inspect.hpp"
@@ -254,6 +256,8 @@ class CommandLine {
         app_.add_subcommand("image", "look into, change and write disk images of balenaOS");
     image->require_subcommand(1);
     image->footer("Example:\n  bundle-tool image flash balena.img.zip --drive /dev/sdb");
+    add_image_inspect(*image);
+    add_image_extract(*image);
     add_image_flash(*image);
     add_image_preload(*image);
   }
@@ -297,6 +301,48 @@ class CommandLine {
     command->footer("Examples:\n  bundle-tool drives\n  bundle-tool drives --json");
   }
 
+  void add_image_inspect(CLI::App& image) {
+    CLI::App* command =
+        add(image, "inspect", "show what a balenaOS image holds, without changing it",
+            [this](Console& console) { return image_inspect(image_inspect_, console); });
+    command
+        ->add_option("--scratch", image_inspect_.scratch,
+                     "directory to unpack compressed and flasher images to (default: $TMPDIR, else "
+                     "/var/tmp)")
+        ->type_name("DIRECTORY");
+    command->add_option("IMG", image_inspect_.image, "raw, or as .zip, .gz, .bz2, .xz or .zst")
+        ->required();
+    command->footer(
+        "Examples:\n"
+        "  bundle-tool image inspect balena-cloud-shop-raspberrypi4-64.img.zip\n"
+        "  bundle-tool image inspect --json balena.img");
+  }
+
+  void add_image_extract(CLI::App& image) {
+    CLI::App* command =
+        add(image, "extract", "take host OS, supervisor and release out of a balenaOS image",
+            [this](Console& console) { return image_extract(image_extract_, console); });
+    command
+        ->add_option("--os", image_extract_.os,
+                     "the host OS's image (hostapp), into a new directory")
+        ->type_name("oci:DIR");
+    command
+        ->add_option("--supervisor", image_extract_.supervisor,
+                     "the supervisor's image, into a new directory")
+        ->type_name("oci:DIR");
+    command
+        ->add_option("--release", image_extract_.release,
+                     "the images of the preloaded release and its apps.json, into a new directory")
+        ->type_name("oci:DIR");
+    command->add_option("IMG", image_extract_.image, "raw, or as .zip, .gz, .bz2, .xz or .zst")
+        ->required();
+    command->footer(
+        "create takes host OS and supervisor from the image itself: --os-image image:IMG.\n"
+        "Examples:\n"
+        "  bundle-tool image extract balena.img.zip --os oci:hostapp --supervisor oci:supervisor\n"
+        "  bundle-tool image extract preloaded.img --release oci:release");
+  }
+
   CLI::App app_{
       "Makes, signs, checks and copies bundles: signed releases that balena devices install "
       "from a USB medium. Needs no root, no Docker and no network.",
@@ -315,6 +361,8 @@ class CommandLine {
   ImageFlashOptions image_flash_;
   ImagePreloadOptions image_preload_;
   DrivesOptions drives_;
+  ImageExtractOptions image_extract_;
+  ImageInspectOptions image_inspect_;
 };
 
 }  // namespace

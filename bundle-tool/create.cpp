@@ -151,7 +151,9 @@ Result<bundle::Release> pack_release(const CreateOptions& options, const Release
   }
   std::map<std::string, PackedImage> images;
   for (const ServiceDraft& service : draft.services) {
-    OU_TRY(PackedImage packed, packer.pack(service.name, sources.at(service.name), console)
+    OU_TRY(PackedImage packed, packer
+                                   .pack(service.name, sources.at(service.name),
+                                         {ImageRole::Kind::kService, service.name}, console)
                                    .within("service " + service.name));
     images.emplace(service.name, std::move(packed));
   }

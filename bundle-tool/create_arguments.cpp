@@ -19,7 +19,8 @@ void add_release_options(CLI::App& command, CreateOptions& options) {
   command
       .add_option("--image", options.images,
                   "where a service's image comes from: docker-archive:FILE, oci:DIR[:TAG], "
-                  "oci-archive:FILE[:TAG] or docker-daemon:REF; once for each service")
+                  "oci-archive:FILE[:TAG], docker-daemon:REF or image:IMG, a balenaOS image that "
+                  "has been preloaded; once for each service")
       ->type_name("SERVICE=SOURCE")
       ->group(group);
   command
@@ -49,12 +50,14 @@ void add_host_options(CLI::App& command, HostOptions& options) {
   const std::string group = "Host OS";
   command
       .add_option("--os-image", options.os_image,
-                  "a hostapp image of balenaOS, from a source as --image takes it")
+                  "a hostapp image of balenaOS, from a source as --image takes it; image:IMG is "
+                  "the balenaOS image as downloaded, raw or compressed")
       ->type_name("SOURCE")
       ->group(group);
   command
       .add_option("--supervisor-image", options.supervisor_image,
-                  "a supervisor, from a source as --image takes it")
+                  "a supervisor, from a source as --image takes it; with image:IMG the two options "
+                  "below may be left out")
       ->type_name("SOURCE")
       ->group(group);
   command
@@ -232,6 +235,9 @@ void add_create_options(CLI::App& command, CreateArguments& arguments) {
       "    --image main=docker-daemon:shop/main:8\n"
       "  bundle-tool create --output os-9.bundle --sign-key owner.key --sequence 9 \\\n"
       "    --fleet-uuid 6d2c3c6e9f6f4f4b8b0c1f0e2f9a7c11 --os-image docker-archive:hostapp.tar\n"
+      "  bundle-tool create --output os-10.bundle --sign-key owner.key --sequence 10 \\\n"
+      "    --fleet-uuid 6d2c3c6e9f6f4f4b8b0c1f0e2f9a7c11 --os-image image:balena.img.zip \\\n"
+      "    --supervisor-image image:balena.img.zip\n"
       "The same inputs give the same bytes if SOURCE_DATE_EPOCH is set.");
 }
 

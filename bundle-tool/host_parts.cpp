@@ -112,6 +112,38 @@ Result<std::map<std::string, std::string>> read_connections(const std::vector<fs
   return connections;
 }
 
+struct SupervisorFacts {
+  std::string name;
+  std::string version;
+};
+
+/// What was not given is what the host OS of the disk image says.
+Result<SupervisorFacts> complete_from_disk(SupervisorFacts facts, const std::string& source,
+                                           ImagePacker& packer, Console& console) {
+  if (!facts.name.empty() && !facts.version.empty()) {
+    return facts;
+  }
+  OU_TRY(const image::OsContent* content, packer.disks().open(source, console));
+  OU_TRY(const image::FoundHostapp hostapp, content->hostapp());
+  OU_TRY(image::FoundSupervisor found, content->supervisor(hostapp));
+  if (facts.name.empty()) {
+    facts.name = std::move(found.name);
+  }
+  if (facts.version.empty()) {
+    facts.version = std::move(found.version);
+  }
+  if (!is_repository_name(facts.name) || !is_version(facts.version)) {
+    return Error(ErrorCode::kImageInvalid,
+                 "its host OS names the supervisor \"" + printable(facts.name) + "\", version \"" +
+                     printable(facts.version) +
+                     "\": pass --supervisor-name and --supervisor-version");
+  }
+  console.finish();
+  console.note("supervisor " + facts.version + " under the name " + facts.name + ", as " + source +
+               " has it");
+  return facts;
+}
+
 }  // namespace
 
 Status check_host_options(const HostOptions& options) {
@@ -121,16 +153,17 @@ Status check_host_options(const HostOptions& options) {
     }
     return base::ok();
   }
-  if (options.supervisor_name.empty() || options.supervisor_version.empty()) {
+  const bool from_disk = DiskImages::is_one(options.supervisor_image);
+  if (!from_disk && (options.supervisor_name.empty() || options.supervisor_version.empty())) {
     return usage(
         "--supervisor-image needs --supervisor-name REGISTRY/PATH, under which the host OS looks "
         "for it, and --supervisor-version: an image does not say either");
   }
-  if (!is_repository_name(options.supervisor_name)) {
+  if (!options.supervisor_name.empty() && !is_repository_name(options.supervisor_name)) {
     return usage("--supervisor-name takes REGISTRY/PATH without tag and digest, not \"" +
                  printable(options.supervisor_name) + "\"");
   }
-  if (!is_version(options.supervisor_version)) {
+  if (!options.supervisor_version.empty() && !is_version(options.supervisor_version)) {
     return usage("--supervisor-version takes a version such as 17.0.1, not \"" +
                  printable(options.supervisor_version) + "\"");
   }
@@ -150,17 +183,17 @@ Result<bundle::ConfigChange> read_config_change(const HostOptions& options) {
 Result<bundle::HostOs> pack_host_os(const std::string& source, ImagePacker& packer,
                                     bundle::Targets& targets, Console& console) {
   console.phase("opening " + source, 0);
-  auto opened = packer.open(source);
+  auto opened = packer.open(source, {ImageRole::Kind::kHostOs, ""}, console);
   if (!opened) {
     Error error = std::move(opened).error();
-    if (error.code() != ErrorCode::kImageInvalid) {
+    if (error.code() != ErrorCode::kImageInvalid || DiskImages::is_one(source)) {
       return error;
     }
     return std::move(error)
         .as(ErrorCode::kOsImageInvalid)
         .within(
             "this is no image of a container engine (a disk image, as the dashboard gives, is "
-            "none)");
+            "named image:FILE)");
   }
   console.phase("looking into the host OS", 0);
   OU_TRY(oci::HostappImage hostapp, oci::read_hostapp_image(**opened, console).within(source));
@@ -179,7 +212,7 @@ Result<bundle::HostOs> pack_host_os(const std::string& source, ImagePacker& pack
                  "the host OS is for " + hostapp.device_type +
                      " and nothing else: --device-type must be that, or be left out");
   }
-  OU_TRY(const PackedImage packed, packer.pack("host OS", source, **opened, console));
+  OU_TRY(const PackedImage packed, packer.pack_opened("host OS", source, **opened, console));
   return bundle::HostOs{packed.image.id,
                         std::move(hostapp.version),
                         std::move(hostapp.meta_version),
@@ -191,10 +224,16 @@ Result<bundle::HostOs> pack_host_os(const std::string& source, ImagePacker& pack
 
 Result<bundle::SupervisorImage> pack_supervisor(const HostOptions& options, ImagePacker& packer,
                                                 Console& console) {
+  const std::string& source = options.supervisor_image;
+  SupervisorFacts facts{options.supervisor_name, options.supervisor_version};
+  if (DiskImages::is_one(source)) {
+    console.phase("opening " + source, 0);
+    OU_TRY(facts, complete_from_disk(std::move(facts), source, packer, console).within(source));
+  }
   OU_TRY(const PackedImage packed,
-         packer.pack("supervisor", options.supervisor_image, console).within("supervisor"));
-  return bundle::SupervisorImage{packed.image.id, options.supervisor_name,
-                                 options.supervisor_version};
+         packer.pack("supervisor", source, {ImageRole::Kind::kSupervisor, ""}, console)
+             .within("supervisor"));
+  return bundle::SupervisorImage{packed.image.id, std::move(facts.name), std::move(facts.version)};
 }
 
 Status check_architectures(const bundle::HostOs& os, const bundle::Manifest& manifest) {

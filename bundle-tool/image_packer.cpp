@@ -81,28 +81,38 @@ Result<PackedImage> ImagePacker::pack_new(const std::string& label, const oci::I
       oci::Digest::of(base::as_bytes(served))};
 }
 
-Result<std::unique_ptr<oci::ImageSource>> ImagePacker::open(const std::string& source) const {
+Result<std::unique_ptr<oci::ImageSource>> ImagePacker::open(const std::string& source,
+                                                            const ImageRole& role,
+                                                            base::ProgressSink& progress) {
+  if (DiskImages::is_one(source)) {
+    return disks_.open_image(source, role, progress).within(source);
+  }
   return oci::open_image_source(source, scratch_, platform_).within(source);
 }
 
 Result<PackedImage> ImagePacker::pack(const std::string& label, const std::string& source,
-                                      base::ProgressSink& progress) {
-  if (const auto known = sources_.find(source); known != sources_.end()) {
+                                      const ImageRole& role, base::ProgressSink& progress) {
+  const bool one_image = !DiskImages::is_one(source);
+  if (const auto known = sources_.find(source); one_image && known != sources_.end()) {
     return images_.at(known->second);
   }
   progress.phase("opening " + source, 0);
-  OU_TRY(const auto image, open(source));
-  return pack(label, source, *image, progress);
+  OU_TRY(const auto image, open(source, role, progress));
+  OU_TRY(PackedImage packed, pack_opened(label, source, *image, progress));
+  if (one_image) {
+    sources_.emplace(source, packed.image.id);
+  }
+  return packed;
 }
 
-Result<PackedImage> ImagePacker::pack(const std::string& label, const std::string& source,
-                                      const oci::ImageSource& image, base::ProgressSink& progress) {
+Result<PackedImage> ImagePacker::pack_opened(const std::string& label, const std::string& source,
+                                             const oci::ImageSource& image,
+                                             base::ProgressSink& progress) {
   const oci::Digest id = oci::Digest::of(base::as_bytes(image.config_bytes()));
   if (images_.count(id) == 0) {
     OU_TRY(PackedImage packed, pack_new(label, image, id, progress).within(source));
     images_.emplace(id, std::move(packed));
   }
-  sources_.emplace(source, id);
   return images_.at(id);
 }
 

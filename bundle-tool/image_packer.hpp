@@ -10,6 +10,7 @@
 #include "base/result.hpp"
 #include "bundle/blob_writer.hpp"
 #include "bundle/manifest.hpp"
+#include "disk_images.hpp"
 #include "oci/image_source.hpp"
 
 namespace tool {
@@ -29,18 +30,28 @@ class ImagePacker {
       : blobs_directory_(std::move(blobs)),
         scratch_(std::move(scratch)),
         options_(options),
-        platform_(std::move(platform)) {}
+        platform_(std::move(platform)),
+        disks_(scratch_) {}
 
   /// \param label what progress calls it
-  /// \error those of oci::open_image_source() and bundle::pack_layer()
+  /// \param source as oci::open_image_source() takes it, or image:IMG
+  /// \param role which image of a disk image is meant
+  /// \error those of open() and bundle::pack_layer()
   base::Result<PackedImage> pack(const std::string& label, const std::string& source,
-                                 base::ProgressSink& progress);
+                                 const ImageRole& role, base::ProgressSink& progress);
 
-  /// For a caller that looks into an image before it is packed. \error as oci::open_image_source()
-  base::Result<std::unique_ptr<oci::ImageSource>> open(const std::string& source) const;
+  /// For a caller that looks into an image before it is packed.
+  /// \error as oci::open_image_source(), DiskImages::open_image()
+  base::Result<std::unique_ptr<oci::ImageSource>> open(const std::string& source,
+                                                       const ImageRole& role,
+                                                       base::ProgressSink& progress);
   /// Packs an image that open() opened.
-  base::Result<PackedImage> pack(const std::string& label, const std::string& source,
-                                 const oci::ImageSource& image, base::ProgressSink& progress);
+  base::Result<PackedImage> pack_opened(const std::string& label, const std::string& source,
+                                        const oci::ImageSource& image,
+                                        base::ProgressSink& progress);
+
+  /// The disk images among the sources.
+  [[nodiscard]] DiskImages& disks() { return disks_; }
 
   [[nodiscard]] const std::map<oci::Digest, bundle::Blob>& blobs() const { return blobs_; }
   [[nodiscard]] const std::map<oci::Digest, PackedImage>& images() const { return images_; }
@@ -56,10 +67,11 @@ class ImagePacker {
   std::filesystem::path scratch_;
   bundle::PackOptions options_;
   std::string platform_;
+  DiskImages disks_;
   std::map<oci::Digest, bundle::Blob> blobs_;
   std::map<oci::Digest, bundle::Layer> layers_;  // by diff ID
   std::map<oci::Digest, PackedImage> images_;    // by image ID
-  std::map<std::string, oci::Digest> sources_;   // SOURCE to image ID
+  std::map<std::string, oci::Digest> sources_;   // SOURCE (of one image) to image ID
 };
 
 }  // namespace tool

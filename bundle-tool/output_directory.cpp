@@ -97,7 +97,6 @@ OutputDirectory::~OutputDirectory() {
 
 Result<OutputDirectory> OutputDirectory::open(const fs::path& final_path, bool force,
                                               Leftover leftover) {
-  OU_CHECK(check_bundle_name(final_path));
   OU_CHECK(check_replaceable(final_path, force));
   OutputDirectory output(final_path, force, leftover);
   if (::mkdir(output.partial_.c_str(), 0777) != 0 && errno != EEXIST) {

@@ -1,5 +1,5 @@
-// A bundle's directory that appears under its name only when it is complete: it is written as
-// NAME.bundle.partial beside it and renamed at the end.
+// An output directory that appears under its name only when it is complete: it is written as
+// NAME.partial beside it and renamed at the end.
 #pragma once
 
 #include <filesystem>
@@ -9,7 +9,7 @@
 
 namespace tool {
 
-/// What an output has to be called: ends in ".bundle", and a name that FAT can hold.
+/// What a bundle has to be called: ends in ".bundle", and a name that FAT can hold.
 /// \error ErrorCode::kUsage
 base::Status check_bundle_name(const std::filesystem::path& path);
 

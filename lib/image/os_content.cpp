@@ -77,6 +77,21 @@ Result<std::map<std::string, std::string>> read_settings(const FoundImage& hosta
   return parse_settings(text.value_or(""));
 }
 
+/// SLUG of os-release, else what the copy of the boot partition says.
+Result<std::string> device_type_of(const FoundHostapp& hostapp) {
+  std::string slug = value_of(hostapp.os_release, "SLUG");
+  if (!slug.empty()) {
+    return slug;
+  }
+  OU_TRY(const auto text, read_merged_file(*hostapp.image.store, hostapp.image.image,
+                                           "resin-boot/device-type.json", kMaxSettingsBytes));
+  const auto json = base::parse_json(text.value_or(""), {.max_bytes = kMaxSettingsBytes});
+  if (json && json->is_object() && json->contains("slug") && (*json)["slug"].is_string()) {
+    slug = (*json)["slug"].get<std::string>();
+  }
+  return slug;
+}
+
 std::string without_v(std::string version) {
   if (version.starts_with('v')) {
     version.erase(0, 1);
@@ -147,9 +162,10 @@ Result<FoundHostapp> OsContent::hostapp_in(PartRole slot) const {
   OU_TRY(EngineStore opened, EngineStore::open(files, std::string(kSlotRoot)));
   auto store = std::make_shared<const EngineStore>(std::move(opened));
   OU_TRY(const StoredImage* image, choose_hostapp(*store));
-  FoundHostapp hostapp{{std::move(store), *image}, slot, {}, {}, {}};
+  FoundHostapp hostapp{{std::move(store), *image}, slot, {}, {}, {}, {}};
   OU_TRY(hostapp.os_release, read_settings(hostapp.image, "etc/os-release"));
   OU_TRY(const auto conf, read_settings(hostapp.image, "etc/balena-supervisor/supervisor.conf"));
+  OU_TRY(hostapp.device_type, device_type_of(hostapp));
   hostapp.supervisor_name = repository_of(value_of(conf, "SUPERVISOR_IMAGE"));
   const std::string version = value_of(conf, "SUPERVISOR_VERSION");
   hostapp.supervisor_version =

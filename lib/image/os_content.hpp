@@ -33,6 +33,7 @@ struct FoundHostapp {
   FoundImage image;
   PartRole slot;
   std::map<std::string, std::string> os_release;  // VERSION, META_BALENA_VERSION, SLUG, ...
+  std::string device_type;                        // slug, or empty
   std::string supervisor_name;     // as supervisor.conf names it, without tag and digest, or empty
   std::string supervisor_version;  // without "v" in front, or empty
 };
