@@ -11,13 +11,8 @@
 #include "copy.hpp"
 #include "create.hpp"
 #include "create_arguments.hpp"
-#include "drives.hpp"
 #include "identity.hpp"
-#include "image_extract.hpp"
-#include "image_flash.hpp"
-#include "image_inspect.hpp"
-#include "image_preload.hpp"
-#include "image_preload_arguments.hpp"
+#include "image_commands.hpp"
 #include "inspect.hpp"
 #include "key.hpp"
 #include "sign.hpp"
@@ -49,8 +44,10 @@ class CommandLine {
     add_inspect();
     add_copy();
     add_identity();
-    add_image();
-    add_drives();
+    image_.add_to(app_, [this](CLI::App& parent, const std::string& name,
+                               const std::string& description, Command command) {
+      return add(parent, name, description, std::move(command));
+    });
   }
 
   int run(int count, const char* const* arguments) {
@@ -80,8 +77,6 @@ class CommandLine {
   }
 
  private:
-  using Command = std::function<Result<Outcome>(Console&)>;
-
   std::string chosen_name() const {
     const auto chosen = app_.get_subcommands();
     return chosen.empty() ? "" : " " + chosen.front()->get_name();
@@ -251,98 +246,6 @@ class CommandLine {
         "  bundle-tool identity open --key owner-identity.key --output shop-7 shop-7.identity");
   }
 
-  void add_image() {
-    CLI::App* image =
-        app_.add_subcommand("image", "look into, change and write disk images of balenaOS");
-    image->require_subcommand(1);
-    image->footer("Example:\n  bundle-tool image flash balena.img.zip --drive /dev/sdb");
-    add_image_inspect(*image);
-    add_image_extract(*image);
-    add_image_flash(*image);
-    add_image_preload(*image);
-  }
-
-  void add_image_preload(CLI::App& image) {
-    CLI::App* command =
-        add(image, "preload", "put a release into an image", [this](Console& console) {
-          image_preload_.bundle = tidy(image_preload_.bundle);
-          return image_preload(image_preload_, console);
-        });
-    add_image_preload_options(*command, image_preload_);
-  }
-
-  void add_image_flash(CLI::App& image) {
-    CLI::App* command =
-        add(image, "flash", "write a disk image to a drive and prove that it arrived",
-            [this](Console& console) { return image_flash(image_flash_, console); });
-    command
-        ->add_option("IMG", image_flash_.image,
-                     "the image: raw, or packed with zip, gzip, bzip2, xz or zstd")
-        ->required();
-    command->add_option("--drive", image_flash_.drive, "the drive, see bundle-tool drives")
-        ->type_name("DEVICE")
-        ->required();
-    command->add_flag("--yes", image_flash_.yes, "do not ask before overwriting the drive");
-    command->add_flag("--no-verify", image_flash_.no_verify, "do not read everything back");
-    command->add_flag("--allow-fixed", image_flash_.allow_fixed,
-                      "also take a drive that is not removable, such as an internal disk or a loop "
-                      "device; never one that is in use");
-    command->footer(
-        "The partition table is written last: an interrupted drive has none.\n"
-        "Examples:\n"
-        "  bundle-tool image flash balena.img.zip --drive /dev/sdb\n"
-        "  bundle-tool image flash balena.img --drive /dev/disk/by-id/usb-Stick --yes --json");
-  }
-
-  void add_drives() {
-    CLI::App* command = add(app_, "drives", "list the drives that an image may be written to",
-                            [this](Console&) { return drives(drives_); });
-    command->add_flag("--all", drives_.all, "also virtual ones, such as loop devices");
-    command->footer("Examples:\n  bundle-tool drives\n  bundle-tool drives --json");
-  }
-
-  void add_image_inspect(CLI::App& image) {
-    CLI::App* command =
-        add(image, "inspect", "show what a balenaOS image holds, without changing it",
-            [this](Console& console) { return image_inspect(image_inspect_, console); });
-    command
-        ->add_option("--scratch", image_inspect_.scratch,
-                     "directory to unpack compressed and flasher images to (default: $TMPDIR, else "
-                     "/var/tmp)")
-        ->type_name("DIRECTORY");
-    command->add_option("IMG", image_inspect_.image, "raw, or as .zip, .gz, .bz2, .xz or .zst")
-        ->required();
-    command->footer(
-        "Examples:\n"
-        "  bundle-tool image inspect balena-cloud-shop-raspberrypi4-64.img.zip\n"
-        "  bundle-tool image inspect --json balena.img");
-  }
-
-  void add_image_extract(CLI::App& image) {
-    CLI::App* command =
-        add(image, "extract", "take host OS, supervisor and release out of a balenaOS image",
-            [this](Console& console) { return image_extract(image_extract_, console); });
-    command
-        ->add_option("--os", image_extract_.os,
-                     "the host OS's image (hostapp), into a new directory")
-        ->type_name("oci:DIR");
-    command
-        ->add_option("--supervisor", image_extract_.supervisor,
-                     "the supervisor's image, into a new directory")
-        ->type_name("oci:DIR");
-    command
-        ->add_option("--release", image_extract_.release,
-                     "the images of the preloaded release and its apps.json, into a new directory")
-        ->type_name("oci:DIR");
-    command->add_option("IMG", image_extract_.image, "raw, or as .zip, .gz, .bz2, .xz or .zst")
-        ->required();
-    command->footer(
-        "create takes host OS and supervisor from the image itself: --os-image image:IMG.\n"
-        "Examples:\n"
-        "  bundle-tool image extract balena.img.zip --os oci:hostapp --supervisor oci:supervisor\n"
-        "  bundle-tool image extract preloaded.img --release oci:release");
-  }
-
   CLI::App app_{
       "Makes, signs, checks and copies bundles: signed releases that balena devices install "
       "from a USB medium. Needs no root, no Docker and no network.",
@@ -358,11 +261,7 @@ class CommandLine {
   CopyOptions copy_;
   IdentityKeygenOptions identity_keygen_;
   IdentityOpenOptions identity_open_;
-  ImageFlashOptions image_flash_;
-  ImagePreloadOptions image_preload_;
-  DrivesOptions drives_;
-  ImageExtractOptions image_extract_;
-  ImageInspectOptions image_inspect_;
+  ImageCommands image_;
 };
 
 }  // namespace

@@ -73,7 +73,8 @@ base::Result<OsImage> open_inner_image(const OsImage& flasher, const InnerImage&
                                        const std::filesystem::path& scratch,
                                        base::ProgressSink& progress);
 
-/// Writes a changed inner image back, and makes flash-rootA larger if it does not fit.
+/// Writes a changed inner image back, with holes where it is zero, and makes flash-rootA larger if
+/// it does not fit. After an error the flasher has to be thrown away.
 /// \error ErrorCode::kDiskImageUnsupported when it is signed, with what to do instead; kNoSpace,
 /// kIo
 base::Status put_inner_image_back(OsImage& flasher, const InnerImage& inner,
