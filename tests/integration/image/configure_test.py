@@ -26,8 +26,10 @@ class Configure(ImageTest):
         (self.dir / "shop.nmconnection").write_text(PROFILE)
         (self.dir / "key.pub").write_text(PUBLIC_KEY + "\n")
         (self.dir / "logo.png").write_bytes(hostapps.png(7))
+        (self.dir / "passphrase").write_text("correct horse\n")
         return [["--config", self.dir / "config.json"], ["--set", "hostname=shop-7"], ["--set", "persistentLogging=true"],
-                ["--network-wifi", "Guest Net"], ["--system-connection", self.dir / "shop.nmconnection"],
+                ["--network-wifi", "Guest Net", "--wifi-passphrase-file", self.dir / "passphrase"],
+                ["--system-connection", self.dir / "shop.nmconnection"],
                 ["--ssh-key", self.dir / "key.pub"], ["--splash", self.dir / "logo.png"]]
 
     def test_every_shape(self):
