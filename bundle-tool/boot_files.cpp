@@ -1,7 +1,5 @@
 #include "boot_files.hpp"
 
-#include <algorithm>
-
 namespace tool {
 namespace {
 
@@ -10,6 +8,7 @@ using base::ErrorCode;
 using base::Result;
 
 constexpr std::string_view kConnections = "/system-connections/";
+constexpr std::string_view kWifiProfile = "resin-wifi";
 constexpr std::size_t kMaxProfileBytes = std::size_t{64} * 1024;
 
 /// What the network's profile starts from.
@@ -25,11 +24,7 @@ Result<std::optional<std::string>> present_profile(const image::FatVolume& boot)
 
 /// The path that this version of the OS shows a picture from.
 Result<std::string> splash_path(const image::FatVolume& boot, const BootFacts& facts) {
-  OU_TRY(const auto root, boot.list(""));
-  const bool has_directory = std::any_of(root.begin(), root.end(), [](const auto& entry) {
-    return entry.directory && (entry.name == "splash" || entry.name == "SPLASH");
-  });
-  if (!has_directory) {
+  if (const auto directory = boot.list("/splash"); !directory) {
     return Error(ErrorCode::kDiskImage, "the image has no splash directory: images of " +
                                             facts.device_type +
                                             " show no picture; leave --splash out");
@@ -46,8 +41,13 @@ Result<BootFiles> place_files(std::string config, const BootInputs& inputs,
                               const image::FatVolume& boot, const BootFacts& facts) {
   BootFiles files{{std::string(kConfigPath), std::move(config)}};
   if (inputs.wifi) {
+    if (inputs.connections.count(std::string(kWifiProfile)) != 0) {
+      return Error(ErrorCode::kUsage,
+                   "a connection file named resin-wifi would replace the profile "
+                   "of the network: give the file another name");
+    }
     OU_TRY(const auto present, present_profile(boot));
-    files.emplace_back(std::string(kConnections) + "resin-wifi",
+    files.emplace_back(std::string(kConnections) + std::string(kWifiProfile),
                        wifi_profile(present, *inputs.wifi));
   }
   for (const auto& [name, content] : inputs.connections) {

@@ -28,7 +28,9 @@ struct BootInputs {
 using BootFiles = std::vector<std::pair<std::string, std::string>>;  // path and content
 
 /// What is to be written, made from the inputs and from what `boot` has.
-/// \error ErrorCode::kDiskImage when the image has no place for a splash; kIo
+/// \error ErrorCode::kDiskImage when the image has no place for a splash; kUsage when two inputs
+/// want
+///   the same place; kIo
 base::Result<BootFiles> place_files(std::string config, const BootInputs& inputs,
                                     const image::FatVolume& boot, const BootFacts& facts);
 

@@ -73,6 +73,14 @@ Result<Wifi> read_wifi(const ImageConfigureOptions& options) {
   return wifi;
 }
 
+/// Whether the network of the configuration is new, and no other one was asked for.
+bool brings_network(const ImageConfigureOptions& options) {
+  const bool set =
+      std::any_of(options.settings.begin(), options.settings.end(),
+                  [](const std::string& setting) { return setting.starts_with("wifi"); });
+  return options.wifi_ssid.empty() && (set || !options.config.empty());
+}
+
 /// The network that a config.json names for the tools that put it into an image.
 Result<std::optional<Wifi>> wifi_of(const Json& config) {
   std::optional<Wifi> wifi;
@@ -115,8 +123,6 @@ Result<Inputs> read_inputs(const ImageConfigureOptions& options) {
   }
   if (!options.wifi_ssid.empty()) {
     OU_TRY(inputs.boot.wifi, read_wifi(options));
-  } else if (inputs.config) {
-    OU_TRY(inputs.boot.wifi, wifi_of(*inputs.config));
   }
   return inputs;
 }
@@ -265,7 +271,7 @@ Result<Outcome> image_configure(const ImageConfigureOptions& options, Console& c
   OU_CHECK(check_options(options));
   const std::string shown = printable(options.image.string());
   OU_TRY(image::ImageFile file, image::ImageFile::open_for_change(options.image));
-  OU_TRY(const Inputs inputs, read_inputs(options));
+  OU_TRY(Inputs inputs, read_inputs(options));
   OU_TRY(const image::OsImage image, image::OsImage::open(std::move(file)).within(shown));
   OU_TRY(const image::BlockRange range, image.range_of(image::PartRole::kBoot));
   std::error_code ignored;  // without a directory for it there is no scratch file either
@@ -274,6 +280,9 @@ Result<Outcome> image_configure(const ImageConfigureOptions& options, Console& c
          image::FatVolume::open(range, scratch).within(shown + ": boot partition"));
   OU_TRY(const BootFacts facts, read_boot_facts(boot).within(shown));
   OU_TRY(const Json config, make_config(options, inputs, boot, facts, image.flasher(), console));
+  if (brings_network(options)) {
+    OU_TRY(inputs.boot.wifi, wifi_of(config));
+  }
   OU_TRY(const BootFiles files, place_files(config.dump(), inputs.boot, boot, facts));
   for (const auto& [path, content] : files) {
     OU_CHECK(boot.write_file(path, content).within(shown));

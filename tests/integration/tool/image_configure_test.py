@@ -122,6 +122,11 @@ class Configure(unittest.TestCase):
         self.assertIn("[wifi]\nssid=shop\n", profile)
         self.assertIn("psk=correct horse\n", profile)
         self.assertIn("key-mgmt=wpa-psk\n", profile)
+        self.configure(image, "--set", "wifiSsid=other")
+        self.assertIn("[wifi]\nssid=other\n", image.read("system-connections/resin-wifi").decode())
+        self.refuse(image, 2, "--set", "wifiKey=short", says="8 to 63")
+        self.refuse(image, 2, "--set", "wifiSsid=shop", "--system-connection", self.file("resin-wifi", "[connection]\n"),
+                    says="another name")
 
     def test_wifi_passphrase_on_a_terminal(self):
         """Without file and variable the passphrase is asked for, and not shown."""
