@@ -57,10 +57,12 @@ def by_tool(image: Path, *arguments: str | Path) -> Callable[[], int]:
     def work() -> int:
         process = subprocess.Popen([str(word) for word in (TOOL, "image", "preload", image, *arguments)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        memory = 0
+        while process.poll() is None:
+            memory = max(memory, memory_peak(process))
+            time.sleep(0.02)  # a sample, not a wait
         assert process.returncode == 0, arguments
-        return used.ru_maxrss * 1024
+        return memory
     return work
 
 
