@@ -214,7 +214,7 @@ class Preload(ImageTest):
         """The image inside grows with its data partition, flash-rootA with it, and what lies behind moves with its content."""
         image, archives = self.copy(shapes.TINY_FLASHER), oddities.archives()
         before, inner = look.partitions(image), self.inner(image)
-        self.preload(image, archives, "--additional-space", str(64 * MIB))
+        self.preload(image, archives, "--additional-space", str(300 * MIB))
         after = {part.name: part for part in look.partitions(image)}
         grown = [part.name for part in before if after[part.name].size != part.size]
         self.assertEqual(grown, ["flash-rootA"])
