@@ -46,11 +46,16 @@ def blank_disk(path: Path) -> Path:
 def mounted(image: Path) -> Iterator[None]:
     target = HOME / "device"
     target.mkdir(parents=True, exist_ok=True)
-    _run("mount", "-o", "loop", image, target)
+    loop = _run("losetup", "--find", "--show", image).strip()
+    _run("blockdev", "--setrw", loop)  # an agent protects its media, and a loop device keeps that when its file is gone
     try:
-        yield
+        _run("mount", loop, target)
+        try:
+            yield
+        finally:
+            wait_until("the disk to be free", lambda: subprocess.run(["umount", target], capture_output=True).returncode == 0, 60)
     finally:
-        wait_until("the disk to be free", lambda: subprocess.run(["umount", target], capture_output=True).returncode == 0, 60)
+        _run("losetup", "--detach", loop)
 
 
 @contextlib.contextmanager
