@@ -94,7 +94,7 @@ base::Status run_daemon(media::MediaWatcher& watcher, UpdateWorker& worker) {
     }
   });
   const Watchdog watchdog(context);
-  OU_CHECK(worker.start());
+  worker.start();
   const WatcherLoop loop(context, watcher, worker);
   ::sd_notify(0, "READY=1");
   context.run();

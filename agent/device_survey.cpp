@@ -10,6 +10,7 @@
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/lines.hpp"
+#include "base/log.hpp"
 #include "install/supervisor_step.hpp"
 #include "os_survey.hpp"
 #include "record/config_document.hpp"
@@ -145,8 +146,15 @@ base::Result<Survey> survey_device(const Config& config, install::Engine& engine
   // refused.
   facts.supervisor_version = supervisor_version(config, api);
   read_settings(config, facts);
+  const auto state = survey_os_state(config.host_root);
+  if (state) {
+    facts.os_state = *state;
+  } else {
+    base::log::warning("whether the host OS is settled is not known: " + state.error().message());
+  }
   if (with_os) {
-    if (auto os = survey_os(config.host_root)) {
+    if (auto os =
+            state ? survey_os(config.host_root) : base::Result<plan::OsFacts>(state.error())) {
       facts.os = *std::move(os);
     } else {
       facts.os_unknown = os.error().message();

@@ -165,16 +165,12 @@ Exit run_command(const Config& config) {
   if (const auto entered = platform::enter_private_mount_namespace(); !entered) {
     return fail(entered.error(), false, Exit::kFailed);
   }
-  auto ledger = record::Ledger::open(config.state_dir);
-  if (!ledger) {
-    return fail(ledger.error(), false, Exit::kFailed);
-  }
   auto mounter = platform::LibmountMounter::create(config.runtime_dir / "media", config.host_root);
   auto watcher = platform::UdevMediaWatcher::create();
   if (!mounter || !watcher) {
     return fail(mounter ? watcher.error() : mounter.error(), false, Exit::kFailed);
   }
-  RealDevice real(config, *std::move(ledger));
+  RealDevice real(config, record::Ledger::unopened(config.state_dir));
   const record::OutcomeStore outcomes(config.state_dir);
   UpdateWorker worker(real.device, **mounter, media_policy(config), *std::move(trust), outcomes);
   if (const auto ended = run_daemon(**watcher, worker); !ended) {

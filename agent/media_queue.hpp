@@ -36,6 +36,11 @@ class MediaQueue {
     media_.pop_front();
     return medium;
   }
+  /// Those that wait now; they stay in it.
+  [[nodiscard]] std::deque<Medium> all() {
+    const std::lock_guard lock(mutex_);
+    return media_;
+  }
   [[nodiscard]] bool empty() {
     const std::lock_guard lock(mutex_);
     return media_.empty();

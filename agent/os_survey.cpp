@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
+#include "base/disk_collector.hpp"
 #include "base/rooted_files.hpp"
 #include "install/host_os.hpp"
 #include "install/os_step.hpp"
@@ -68,10 +70,13 @@ base::Result<dev_t> device_of(const fs::path& host_root, const fs::path& path) {
 
 /// The OS's links to its slots are made by UUID, of which a cloned disk has a second one.
 /// \source balenaos.md section 2; balenaHUP refuses it as well
-bool is_one_slot(const fs::path& host_root) {
+void survey_slots(const fs::path& host_root, plan::OsFacts& facts) {
   const auto active = device_of(host_root, "/mnt/sysroot/active");
   const auto inactive = device_of(host_root, "/mnt/sysroot/inactive");
-  return active && inactive && *active == *inactive;
+  if (active && inactive) {
+    facts.one_slot = *active == *inactive;
+    facts.other_disk = on_other_disks("/sys", host_root, *active, *inactive);
+  }
 }
 
 /// The last byte of the EFI variable: behind four bytes of attributes.
@@ -108,17 +113,34 @@ base::Status survey_boot(const fs::path& host_root, plan::OsFacts& facts) {
 
 }  // namespace
 
+bool on_other_disks(const fs::path& sys, const fs::path& host_root, dev_t one, dev_t other) {
+  base::DiskCollector below_one(sys, host_root);
+  base::DiskCollector below_other(sys, host_root);
+  below_one.add_device(one);
+  below_other.add_device(other);
+  const auto& disks = below_one.disks();
+  return !disks.empty() && !below_other.disks().empty() &&
+         std::none_of(disks.begin(), disks.end(),
+                      [&](dev_t disk) { return below_other.disks().contains(disk); });
+}
+
+base::Result<plan::OsState> survey_os_state(const fs::path& host_root) {
+  OU_TRY(const auto state, install::read_host_os(host_root));
+  OU_TRY(const bool locked, install::is_hup_locked(host_root));
+  return plan::OsState{
+      .unconfirmed = state.unconfirmed || (state.selector && state.selector->upgrade_available),
+      .other_update = locked};
+}
+
 base::Result<plan::OsFacts> survey_os(const fs::path& host_root) {
   OU_TRY(const auto state, install::read_host_os(host_root));
   plan::OsFacts facts{.version = state.running.version,
                       .meta_version = state.running.meta_version,
                       .device_type = state.running.device_type};
-  facts.unconfirmed = state.unconfirmed || (state.selector && state.selector->upgrade_available);
-  OU_TRY(facts.other_update, install::is_hup_locked(host_root));
   facts.missing_tools = missing_tools(host_root);
   facts.secure_boot = is_secure_boot(host_root);
   facts.old_storage = base::exists_in_root(host_root, "/mnt/sysroot/active/balena/aufs");
-  facts.one_slot = is_one_slot(host_root);
+  survey_slots(host_root, facts);
   OU_TRY(const auto slot, measure(host_root, "/mnt/sysroot/inactive"));
   // hostapp-update empties the slot first; what root may use beyond the reserve is not counted.
   facts.slot_bytes =

@@ -28,6 +28,35 @@ void OutcomeReporter::report(RunOutcome outcome, const std::vector<media::Volume
   if (outcome.result != RunResult::kInterrupted && device_.config.write_results && !repeated) {
     write_result(outcome, volumes);
   }
+  tell_unfinished(outcome, volumes);
+}
+
+void OutcomeReporter::answer(RunOutcome outcome, const std::vector<media::Volume>& volumes) {
+  if (!is_repeated(outcome)) {
+    report(std::move(outcome), volumes);
+    return;
+  }
+  device_.progress.phase(record::name_of(outcome.result), 0);
+  if (device_.config.write_results) {
+    write_result(outcome, volumes);
+  }
+}
+
+void OutcomeReporter::tell_unfinished(const RunOutcome& outcome,
+                                      const std::vector<media::Volume>& volumes) {
+  const bool stopped = outcome.error && outcome.error->code() == base::ErrorCode::kCancelled;
+  if (outcome.result != RunResult::kInterrupted || stopped || outcome.bundle_digest.empty() ||
+      !device_.config.write_results) {
+    return;
+  }
+  std::vector<media::Volume> untold;
+  for (const auto& volume : volumes) {
+    const auto mount = mounter_.mount(volume, media::Access::kReadOnly);
+    if (mount && !record::is_on_medium((*mount)->path(), outcome)) {
+      untold.push_back(volume);
+    }
+  }
+  write_result(outcome, untold);
 }
 
 bool OutcomeReporter::tell_late(const std::optional<RunOutcome>& outcome,

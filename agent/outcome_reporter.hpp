@@ -18,6 +18,12 @@ class OutcomeReporter {
 
   /// \param volumes where the result is written to
   void report(record::RunOutcome outcome, const std::vector<media::Volume>& volumes);
+  /// As report(), and onto these volumes also what was said last: they belong to another medium.
+  void answer(record::RunOutcome outcome, const std::vector<media::Volume>& volumes);
+  /// For media that bring nothing to an update that cannot come to its end yet: once on each of
+  /// them. Not of an agent that was only stopped: what comes next says how it ended.
+  void tell_unfinished(const record::RunOutcome& outcome,
+                       const std::vector<media::Volume>& volumes);
   /// The update of this very bundle came to its end while its medium was not there, as after a
   /// restart into a new OS or when it was copied first: what is written to it now is that result.
   /// \return whether it was, in place of `outcome`

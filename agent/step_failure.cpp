@@ -12,7 +12,8 @@ bool has_gone_back(const base::Error& why) {
 bool is_retried(Phase phase, ErrorCode code) {
   return phase == Phase::kInstallingOs || phase == Phase::kRebooting ||
          phase == Phase::kConfirmingOs || code == ErrorCode::kServiceManager ||
-         code == ErrorCode::kEngineUnavailable || code == ErrorCode::kTimeout;
+         code == ErrorCode::kEngineUnavailable || code == ErrorCode::kTimeout ||
+         code == ErrorCode::kOsUnconfirmed || code == ErrorCode::kUpdateInProgress;
 }
 
 bool is_about_device(const base::Error& why) {

@@ -11,7 +11,7 @@ bool has_gone_back(const base::Error& why);
 
 /// Whether a failed step is left as it is, to be tried again, rather than taken back. A systemd or
 /// an engine that does not answer says nothing about the bundle: so it is when the device goes
-/// down, or is busy.
+/// down, or is busy. An OS that another program is updating is waited for.
 bool is_retried(record::Phase phase, base::ErrorCode code);
 
 /// What kept the release from being switched, and will not do so the next time: the bundle is not

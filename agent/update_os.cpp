@@ -130,7 +130,7 @@ base::Status restore_what_was_lost(Device& device) {
   }
   auto access = supervisor_access(device);
   return install::with_supervisor_stopped(access, [&]() -> base::Status {
-    OU_TRY(const auto restored, record::restore_identity(places));
+    OU_TRY(const auto restored, record::restore_lost_identity(places));
     for (const auto& key : restored) {
       base::log::warning("config.json had lost " + key + ": put back from the backup");
     }

@@ -318,10 +318,22 @@ RunOutcome commit(Device& device, const JournalEntry& entry,
   return outcome_of(entry, RunResult::kUpdated);
 }
 
+/// The release is back; what is left needs the boot partition, which may be full or damaged for
+/// long: tried again without touching the release another time.
+RunOutcome settings_stay(Device& device, JournalEntry entry, Error why, Error obstacle) {
+  entry.release_switch_json.clear();
+  entry.failure = std::move(why);
+  auto status = device.journal.write(entry);
+  return interrupted(entry, status ? std::move(obstacle).as(ErrorCode::kRollbackFailed)
+                                   : std::move(status).error());
+}
+
 RunOutcome revert(Device& device, const JournalEntry& entry,
                   const std::optional<ReleaseSwitch>& change, const std::stop_token& stop) {
   auto why = entry.failure.value_or(Error(ErrorCode::kInterrupted, "the update was broken off"));
-  if (auto undone = undo_settings(device, entry); !undone) {
+  // A supervisor that never answered goes first: nothing of the release has been switched then, and
+  // it could not switch anything back.
+  if (auto undone = undo_supervisor(device, entry); !undone) {
     return interrupted(entry, std::move(undone).error().as(ErrorCode::kRollbackFailed));
   }
   if (change) {
@@ -329,11 +341,14 @@ RunOutcome revert(Device& device, const JournalEntry& entry,
       return interrupted(entry, std::move(status).error());
     }
   }
+  tidy_names(device, old_images(change), new_images(change));
+  if (auto undone = undo_boot_settings(device, entry); !undone) {
+    return settings_stay(device, entry, std::move(why), std::move(undone).error());
+  }
   if (entry.os) {
     const auto code = why.code();
     why = Error(code, why.message() + "; the new host OS " + entry.os->to_version + " stays");
   }
-  tidy_names(device, old_images(change), new_images(change));
   const bool remember = !is_about_device(why);
   return close(device, entry, RunResult::kReverted, std::move(why), remember);
 }

@@ -39,9 +39,8 @@ RunOutcome nothing_taken(std::vector<record::OtherBundle> others, const Survey& 
 /// An installation of an OS that this agent has begun is no obstacle to its own going on.
 void forgive_own_update(Device& device, Survey& survey) {
   const auto open = device.journal.load();
-  if (open && *open && (*open)->phase == record::Phase::kInstallingOs && survey.facts.os) {
-    survey.facts.os->unconfirmed = false;
-    survey.facts.os->other_update = false;
+  if (open && *open && (*open)->phase == record::Phase::kInstallingOs) {
+    survey.facts.os_state = {};
   }
 }
 

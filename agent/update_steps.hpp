@@ -111,7 +111,11 @@ base::Status change_settings(Device& device, record::JournalEntry& entry,
                              const std::stop_token& stop);
 /// Applies the keys that restart the engine, and with it this agent: comes last.
 base::Status finish_settings(Device& device, const record::JournalEntry& entry);
-/// Undoes config.json, and a supervisor that never answered.
-base::Status undo_settings(Device& device, const record::JournalEntry& entry);
+/// Puts back the supervisor that ran before, and its database, when the new one never answered.
+/// \error ErrorCode::kSupervisor*, kServiceManager
+base::Status undo_supervisor(Device& device, const record::JournalEntry& entry);
+/// Undoes config.json and the connections that were replaced; those that were added stay. \error
+/// ErrorCode::kConfigJson, kServiceManager
+base::Status undo_boot_settings(Device& device, const record::JournalEntry& entry);
 
 }  // namespace agent

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/log.hpp"
@@ -45,13 +46,9 @@ class UpdateWorker::State {
         trust_(std::move(trust)),
         reporter_(device, mounter, outcomes) {}
 
-  base::Status start() {
-    OU_TRY(auto entry, device_.journal.load());
-    updater_ = std::jthread([this, entry = std::move(entry)](std::stop_token stop) mutable {
-      update_loop(std::move(entry), stop);
-    });
+  void start() {
+    updater_ = std::jthread([this](std::stop_token stop) { update_loop(recall(stop), stop); });
     attacher_ = std::jthread([this](std::stop_token stop) { attach_loop(stop); });
-    return base::ok();
   }
 
   void post(MediaEvent event) {
@@ -69,6 +66,7 @@ class UpdateWorker::State {
     early_.remove(event.medium.disk.number);
     active_disk_gone_ = active_disk_gone_ || active_disk_ == event.medium.disk.number;
     returning_.remove(event.medium.disk.number);
+    told_.erase(event.medium.disk.number);
     if (active_ && active_disk_ == event.medium.disk.number) {
       active_->detach();
     }
@@ -99,6 +97,75 @@ class UpdateWorker::State {
     return work();
   }
 
+  base::Result<std::optional<record::JournalEntry>> open_memory() {
+    OU_TRY(device_.ledger, record::Ledger::open(device_.config.state_dir));
+    return device_.journal.load();
+  }
+
+  /// What was under way. An agent that cannot tell knows neither what has to be finished nor which
+  /// bundles are old.
+  std::optional<record::JournalEntry> recall(const std::stop_token& stop) {
+    std::optional<Medium> medium;
+    for (bool said = false; !stop.stop_requested(); said = true) {
+      auto open = open_memory();
+      if (open) {
+        if (medium) {
+          waiting_.push(*std::move(medium));
+        }
+        return *std::move(open);
+      }
+      if (!said) {
+        base::log::error("nothing is installed until this is repaired: " + open.error().message());
+        device_.progress.phase("waiting for the agent's memory", 0);
+      }
+      if (medium) {
+        answer(*medium, std::move(open).error());
+      }
+      medium = waiting_.pop(stop, std::chrono::steady_clock::now() + kRetry);
+    }
+    return std::nullopt;
+  }
+
+  /// Says on a medium with bundles why none of them is taken. It is looked at again when the agent
+  /// has its memory back.
+  void answer(const Medium& medium, Error why) {
+    auto mounted = media::open_medium(mounter_, medium, policy_);
+    if (!mounted) {
+      refuse_medium(medium, std::move(mounted).error());
+      return;
+    }
+    MediumContent content;
+    const auto volumes = look_for_bundles(*mounted, content);
+    mounted->clear();
+    bool first = false;
+    bool told = false;
+    {
+      const std::lock_guard lock(mutex_);
+      active_disk_ = medium.disk.number;
+      active_disk_gone_ = false;
+      first = told_.empty();
+      told = volumes.empty() || !told_.insert(medium.disk.number).second;
+    }
+    keep_for_window(medium);
+    auto outcome = refused(std::move(why));
+    if (!content.bundles.empty()) {
+      outcome.directory_name = content.bundles.front().directory_name();
+      outcome.bundle_digest = content.bundles.front().digest().text();
+    }
+    if (!told && !(first && is_repeated(outcome))) {
+      reporter_.answer(std::move(outcome), volumes);
+    }
+  }
+
+  RunOutcome refused(Error why) {
+    RunOutcome outcome{.result = RunResult::kRefused, .error = std::move(why)};
+    if (const auto identity = read_identity(device_.config.config_json())) {
+      outcome.device_uuid = identity->uuid;
+    }
+    outcome.started_at = outcome.finished_at = clock_now();
+    return outcome;
+  }
+
   void update_loop(std::optional<record::JournalEntry> entry, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       if (entry && !needs_medium(device_, *entry)) {
@@ -117,6 +184,9 @@ class UpdateWorker::State {
         undo_failed_ = false;
         take_medium(*medium, stop);
         entry = open_update(std::move(entry));
+        if (entry && !needs_medium(device_, *entry)) {
+          wait_for_end(*medium);
+        }
       } else if (entry && !stop.stop_requested()) {
         entry = give_up(*std::move(entry), stop);
       }
@@ -162,6 +232,55 @@ class UpdateWorker::State {
     return due ? now + std::min(*due, kClockCheck) : never();
   }
 
+  /// A medium that stays in is looked at again when the update that it began has ended.
+  void wait_for_end(const Medium& medium) {
+    const std::lock_guard lock(mutex_);
+    if (active_disk_ == medium.disk.number && !active_disk_gone_) {
+      waiting_.push(medium);
+    }
+  }
+
+  /// An update that cannot come to its end keeps other media waiting: who plugs one in learns why.
+  void tell_waiting_media(RunOutcome outcome) {
+    if (const auto identity = read_identity(device_.config.config_json())) {
+      outcome.device_uuid = identity->uuid;
+    }
+    for (const auto& medium : waiting_.all()) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (!told_.insert(medium.disk.number).second) {
+          continue;
+        }
+      }
+      auto mounted = media::open_medium(mounter_, medium, policy_);
+      if (mounted) {
+        MediumContent content;
+        const auto volumes = look_for_bundles(*mounted, content);
+        mounted->clear();
+        reporter_.tell_unfinished(outcome, volumes);
+      }
+    }
+  }
+
+  /// \return the volumes that have any
+  std::vector<media::Volume> look_for_bundles(const std::vector<media::MountedMedium>& mounted,
+                                              MediumContent& content) const {
+    std::vector<media::Volume> volumes;
+    for (const auto& volume : mounted) {
+      const auto before = content.bundles.size() + content.refused.size();
+      open_bundles(volume.root, trust_, content);
+      if (content.bundles.size() + content.refused.size() > before) {
+        volumes.push_back(volume.volume);
+      }
+    }
+    return volumes;
+  }
+
+  void forget_told() {
+    const std::lock_guard lock(mutex_);
+    told_.clear();
+  }
+
   void keep_for_window(const Medium& medium) {
     const std::lock_guard lock(mutex_);
     if (!active_disk_gone_) {
@@ -189,6 +308,7 @@ class UpdateWorker::State {
       report(*outcome, {});
     }
     if (!done) {
+      tell_waiting_media(*outcome);
       device_.waiter.wait(kRetry, stop);
     }
   }
@@ -206,8 +326,10 @@ class UpdateWorker::State {
     }
     if (done) {
       forget_copy(device_, outcome);
+      forget_told();
       return std::nullopt;
     }
+    tell_waiting_media(outcome);
     device_.waiter.wait(kRetry, stop);
     return open_update(std::move(entry));
   }
@@ -219,14 +341,7 @@ class UpdateWorker::State {
       return;
     }
     MediumContent content;
-    std::vector<media::Volume> volumes;
-    for (const auto& volume : *mounted) {
-      const auto before = content.bundles.size() + content.refused.size();
-      open_bundles(volume.root, trust_, content);
-      if (content.bundles.size() + content.refused.size() > before) {
-        volumes.push_back(volume.volume);
-      }
-    }
+    const auto volumes = look_for_bundles(*mounted, content);
     const bool has_bundles = !volumes.empty();
     {
       const std::lock_guard lock(mutex_);
@@ -285,12 +400,7 @@ class UpdateWorker::State {
       return;
     }
     base::log::warning("medium " + medium.disk.name + " is not used: " + why.message());
-    RunOutcome outcome{.result = RunResult::kRefused, .error = std::move(why)};
-    if (const auto identity = read_identity(device_.config.config_json())) {
-      outcome.device_uuid = identity->uuid;
-    }
-    outcome.started_at = outcome.finished_at = clock_now();
-    report(outcome, {});
+    report(refused(std::move(why)), {});
   }
 
   // Media that appear during an update: one of them may be the bundle that was pulled out.
@@ -347,6 +457,7 @@ class UpdateWorker::State {
   oci::Digest active_bundle_ = oci::Digest::of({});
   dev_t active_disk_ = 0;
   bool active_disk_gone_ = false;
+  std::set<dev_t> told_;  // disks whose media know that the update is not finished
   std::vector<media::Volume> result_volumes_;
   std::vector<media::MountedMedium> returned_;
   std::jthread updater_;
@@ -359,8 +470,8 @@ UpdateWorker::UpdateWorker(Device& device, media::Mounter& mounter, media::Media
                                      outcomes)) {}
 UpdateWorker::~UpdateWorker() = default;
 
-base::Status UpdateWorker::start() {
-  return state_->start();
+void UpdateWorker::start() {
+  state_->start();
 }
 void UpdateWorker::post(media::MediaEvent event) {
   state_->post(std::move(event));

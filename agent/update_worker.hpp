@@ -22,8 +22,10 @@ class UpdateWorker {
   UpdateWorker& operator=(const UpdateWorker&) = delete;
   ~UpdateWorker();
 
-  /// Begins: first finishes what the journal says was under way. \error ErrorCode::kJournal
-  base::Status start();
+  /// Begins: opens the ledger, and first finishes what the journal says was under way. As long as
+  /// one of the two cannot be read nothing on the device is changed, and every medium with bundles
+  /// is answered with that error; they are tried again every minute.
+  void start();
   /// A medium came or went. Never blocks.
   void post(media::MediaEvent event);
   /// Stops the update under way where the next start can go on, and waits for that.

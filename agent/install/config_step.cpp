@@ -6,6 +6,7 @@
 
 #include "base/fatrw.hpp"
 #include "base/printable.hpp"
+#include "bundle/limits.hpp"
 #include "bundle/manifest.hpp"
 #include "record/boot_settings.hpp"
 #include "record/config_document.hpp"
@@ -21,6 +22,7 @@ using Json = nlohmann::ordered_json;  // keeps the order of what others wrote
 constexpr unsigned kConfigMode = 0600;
 constexpr unsigned kConnectionMode = 0600;  // they hold passphrases
 constexpr std::size_t kMaxNameBytes = 128;
+constexpr const char* kConnections = "system-connections";
 
 base::Result<Json> parse_object(std::string_view text, const std::string& what) {
   auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -84,6 +86,16 @@ bool is_connection_name(std::string_view name) {
          !record::is_boot_selector_name(name);
 }
 
+base::Status check_names(const std::map<std::string, std::string>& connections) {
+  for (const auto& [name, content] : connections) {
+    if (!is_connection_name(name)) {
+      return Error(ErrorCode::kConfigJson,
+                   "a network profile may not be called \"" + base::printable(name, 64) + "\"");
+    }
+  }
+  return base::ok();
+}
+
 }  // namespace
 
 base::Result<std::string> previous_values(const std::filesystem::path& config_json,
@@ -132,16 +144,43 @@ base::Result<bool> apply_config_patch(const std::filesystem::path& config_json,
   return true;
 }
 
-base::Result<std::vector<std::string>> add_connections(
+base::Result<std::map<std::string, std::string>> replaced_connections(
     const std::filesystem::path& boot, const std::map<std::string, std::string>& connections) {
+  OU_CHECK(check_names(connections));
+  std::map<std::string, std::string> replaced;
   for (const auto& [name, content] : connections) {
-    if (!is_connection_name(name)) {
-      return Error(ErrorCode::kConfigJson,
-                   "a network profile may not be called \"" + base::printable(name, 64) + "\"");
+    const auto file = boot / kConnections / name;
+    const auto present = base::fatrw_peek(file, bundle::kMaxConnectionBytes);
+    if (!present && present.error().code() != ErrorCode::kNotFound) {
+      return Error(present.error())
+          .within("read the network profile " + name + ", which the bundle replaces")
+          .as(ErrorCode::kConfigJson);
+    }
+    if (present && base::as_text(*present) != content) {
+      replaced.emplace(name, base::as_text(*present));
     }
   }
+  return replaced;
+}
+
+base::Result<std::vector<std::string>> put_back_connections(
+    const std::filesystem::path& boot, const std::map<std::string, std::string>& connections,
+    const std::map<std::string, std::string>& old) {
+  OU_TRY(const auto changed, replaced_connections(boot, connections));
+  std::map<std::string, std::string> wanted;
+  for (const auto& [name, content] : old) {
+    if (!changed.contains(name)) {
+      wanted.emplace(name, content);
+    }
+  }
+  return add_connections(boot, wanted);
+}
+
+base::Result<std::vector<std::string>> add_connections(
+    const std::filesystem::path& boot, const std::map<std::string, std::string>& connections) {
+  OU_CHECK(check_names(connections));
   std::vector<std::string> written;
-  const auto directory = boot / "system-connections";
+  const auto directory = boot / kConnections;
   for (const auto& [name, content] : connections) {
     std::error_code failed;  // writing the file tells
     std::filesystem::create_directories(directory, failed);

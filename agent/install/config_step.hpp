@@ -31,8 +31,22 @@ base::Result<std::string> previous_values(const std::filesystem::path& config_js
 base::Result<bool> apply_config_patch(const std::filesystem::path& config_json,
                                       const std::string& patch_json, ConfigKeys which);
 
+/// What add_connections() would replace: the profiles of the same names that have other content, as
+/// they are. Empty when it only adds. Changes nothing.
+/// \error ErrorCode::kConfigJson: one of them cannot be read or is larger than a profile may be, or
+///   a name that add_connections() refuses
+base::Result<std::map<std::string, std::string>> replaced_connections(
+    const std::filesystem::path& boot, const std::map<std::string, std::string>& connections);
+
+/// Writes the profiles `old` back where those of `connections` still are; one that somebody has
+/// changed since stays, and none is removed. \return names of those that were written
+/// \error ErrorCode::kConfigJson
+base::Result<std::vector<std::string>> put_back_connections(
+    const std::filesystem::path& boot, const std::map<std::string, std::string>& connections,
+    const std::map<std::string, std::string>& old);
+
 /// Writes files to system-connections/. One of the same name is replaced; no other is touched.
-/// \pre back_up_identity() has saved what is replaced \return names of those that were written
+/// \pre the journal has replaced_connections() \return names of those that were written
 /// \error ErrorCode::kConfigJson, also for a name by which the OS looks for its boot selector
 base::Result<std::vector<std::string>> add_connections(
     const std::filesystem::path& boot, const std::map<std::string, std::string>& connections);

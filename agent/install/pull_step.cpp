@@ -3,6 +3,8 @@
 #include "install/pull_step.hpp"
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
 #include <thread>
 
 #include "base/log.hpp"
@@ -15,6 +17,9 @@ using base::ErrorCode;
 
 constexpr std::string_view kKeepRepository = "offline-updater/keep:";
 constexpr std::size_t kKeepDigits = 12;
+// At an image that may be damaged.
+constexpr int kLooks = 3;
+constexpr std::chrono::seconds kBetweenLooks{1};
 
 /// Whether anything has happened since it was asked last: bytes went out, or a reader waits for the
 /// medium, which has a time limit of its own.
@@ -58,14 +63,56 @@ base::Status pull(Engine& engine, const LoopbackRegistry& registry,
   return pulled;
 }
 
-/// What a power cut interrupted can be an image that the engine lists, cannot read and does not
-/// pull again. It goes, with what of its layers nobody else has.
-base::Status remove_if_damaged(Engine& engine, const oci::Digest& image) {
-  const auto found = engine.find_image(image.text());
-  if (found || found.error().code() != ErrorCode::kEngine) {
-    return found ? base::ok() : base::Status(found.error());
+/// \return whether it was waited for
+bool pause(std::chrono::milliseconds duration, const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::unique_lock lock(mutex);
+  changed.wait_for(lock, stop, duration, [] { return false; });
+  return !stop.stop_requested();
+}
+
+/// Why the engine cannot read an image that it has; nothing when it can, or has none. An engine
+/// that is busy may answer one question with an error: a damaged image gives the same answer each
+/// time, while the engine answers others.
+base::Result<std::optional<Error>> find_damage(Engine& engine, const oci::Digest& image,
+                                               const std::stop_token& stop) {
+  std::optional<Error> damage;
+  for (int look = 0; look < kLooks; ++look) {
+    if (look > 0 && !pause(kBetweenLooks, stop)) {
+      return Error(ErrorCode::kCancelled, "stopped before image " + image.text());
+    }
+    const auto found = engine.find_image(image.text());
+    if (found) {
+      return std::optional<Error>();
+    }
+    if (found.error().code() != ErrorCode::kEngine) {
+      return found.error();
+    }
+    OU_TRY(const auto facts, engine.facts());
+    damage = found.error();
   }
-  base::log::warning("removed and pulled again: " + found.error().message());
+  return damage;
+}
+
+/// What a power cut interrupted can be an image that the engine lists, cannot read and does not
+/// pull again. It goes, with what of its layers nobody else has; not one that a container is made
+/// of, which would lose its own with it.
+base::Status remove_if_damaged(Engine& engine, const oci::Digest& image,
+                               const std::stop_token& stop) {
+  OU_TRY(const auto damage, find_damage(engine, image, stop));
+  if (!damage) {
+    return base::ok();
+  }
+  OU_TRY(const auto containers, engine.containers());
+  for (const auto& container : containers) {
+    if (container.image_id == image) {
+      return Error(ErrorCode::kEngine, "the engine cannot read image " + image.text() +
+                                           ", which its container " + container.name +
+                                           " is made of: " + damage->message());
+    }
+  }
+  base::log::warning("removed and pulled again: " + damage->message());
   return engine.remove_image(image);
 }
 
@@ -107,7 +154,7 @@ base::Status pull_images(Engine& engine, const LoopbackRegistry& registry,
       return Error(ErrorCode::kCancelled, "stopped before image " + image->id.text());
     }
     const std::string reference = registry.reference(*image);
-    OU_CHECK(remove_if_damaged(engine, image->id));
+    OU_CHECK(remove_if_damaged(engine, image->id, stop));
     OU_CHECK(pull(engine, registry, chunks, reference, stall_timeout, stop)
                  .within("pull image " + image->id.text()));
     OU_CHECK(check_arrived(engine, *image));

@@ -22,7 +22,8 @@ bool is_keep_tag(const std::string& tag);
 
 /// Pulls each image (those that the engine has already only cost one manifest), checks ID and diff
 /// IDs of what arrived, gives it its keep tag and removes the loopback reference. On an altered
-/// chunk the pull is cancelled and the registry's own error returned.
+/// chunk the pull is cancelled and the registry's own error returned. An image that the engine
+/// lists and, asked repeatedly, cannot read is removed first, unless a container is made of it.
 ///
 /// \param stall_timeout longest time without a message from the engine and without a byte served
 /// \error ErrorCode::kBlobAltered and the like from the registry; kEnginePull; kMediumTimeout;

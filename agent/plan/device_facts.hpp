@@ -23,11 +23,16 @@ struct OsFacts {
   std::uint64_t boot_block_bytes = 0;
   std::map<std::string, std::uint64_t> boot_files;  // path on the boot partition to size in bytes
   std::vector<std::string> missing_tools;           // that an update of the OS relies on
-  bool unconfirmed = false;                         // the last update of the OS is not settled
-  bool other_update = false;                        // somebody holds balenaHUP's lock
   bool secure_boot = false;
   bool old_storage = false;  // the running slot uses aufs
   bool one_slot = false;     // the slot to be emptied is the one that runs
+  bool other_disk = false;   // it is on another disk than the one that runs
+};
+
+/// What keeps boot files and settings from being changed, whatever the OS.
+struct OsState {
+  bool unconfirmed = false;   // the last update of the OS is not settled
+  bool other_update = false;  // somebody holds balenaHUP's lock
 };
 
 struct DeviceFacts {
@@ -46,7 +51,8 @@ struct DeviceFacts {
   std::set<oci::Digest> images;      // image IDs present
   std::set<oci::Digest> layers;      // diff IDs present, as chain IDs: see chain_id()
   std::optional<OsFacts> os;
-  std::string os_unknown;                          // why there is no `os`
+  std::string os_unknown;  // why there is no `os`
+  OsState os_state;
   std::string config_json;                         // the device's config.json
   std::map<std::string, oci::Digest> connections;  // system-connections/: name to content
 };

@@ -101,6 +101,9 @@ base::Status plan_parts(const bundle::Manifest& manifest, const DeviceFacts& fac
         compare_versions(manifest.supervisor->version, facts.supervisor_version) != 0;
   }
   plan.change_settings = plan.change_settings || !has_config(manifest.config, facts);
+  if (plan.change_settings) {
+    OU_CHECK(check_settled(facts.os_state));
+  }
   plan.switch_release = manifest.has_release() && facts.running_commit != manifest.release.commit;
   plan.up_to_date = !plan.install_os && !plan.change_settings && !plan.switch_release;
   return base::ok();

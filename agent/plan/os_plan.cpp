@@ -74,13 +74,11 @@ base::Status check_state(const OsFacts& os) {
                  "/mnt/sysroot/inactive is the slot that runs: a second file system with its UUID "
                  "or label, as on a cloned disk, has to go first");
   }
-  if (os.unconfirmed) {
-    return Error(ErrorCode::kOsUnconfirmed,
-                 "the host OS has not yet confirmed its last update; until then there is no way "
-                 "back from another one");
-  }
-  if (os.other_update) {
-    return Error(ErrorCode::kUpdateInProgress, "another program is updating the host OS now");
+  if (os.other_disk) {
+    return Error(
+        ErrorCode::kOsUnsupported,
+        "/mnt/sysroot/inactive is on another disk than the slot that runs: a cloned system "
+        "disk is plugged in; remove it and restart the device");
   }
   return base::ok();
 }
@@ -164,12 +162,24 @@ base::Status check_os(const bundle::Manifest& manifest, const DeviceFacts& facts
     return base::ok();
   }
   OU_CHECK(check_state(host));
+  OU_CHECK(check_settled(facts.os_state));
   OU_CHECK(check_versions(manifest, host));
   if (host.secure_boot && !os.signed_for_secure_boot) {
     return Error(ErrorCode::kSecureBoot,
                  "secure boot is on, and this image of the host OS is not signed for it");
   }
   return check_room(manifest, host);
+}
+
+base::Status check_settled(const OsState& state) {
+  if (state.unconfirmed) {
+    return Error(ErrorCode::kOsUnconfirmed,
+                 "the host OS has not yet confirmed its last update, and may still go back");
+  }
+  if (state.other_update) {
+    return Error(ErrorCode::kUpdateInProgress, "another program is updating the host OS now");
+  }
+  return base::ok();
 }
 
 base::Status check_supervisor(const bundle::Manifest& manifest, const DeviceFacts& facts) {

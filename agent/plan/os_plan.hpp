@@ -29,6 +29,11 @@ bool needs_os(const bundle::Manifest& manifest, const DeviceFacts& facts);
 ///   kOsDowngrade, kOsVersion, kSecureBoot, kOsSlotTooSmall, kBootPartitionFull
 base::Status check_os(const bundle::Manifest& manifest, const DeviceFacts& facts);
 
+/// Neither an OS that may yet go back nor one that is being written: what changes settings of the
+/// host then is changed on the wrong OS, or undone by its hooks.
+/// \error ErrorCode::kOsUnconfirmed, kUpdateInProgress
+base::Status check_settled(const OsState& state);
+
 /// Never an older supervisor on a database that a newer one has written.
 /// \pre manifest.supervisor \error ErrorCode::kSupervisorDowngrade, kSupervisorVersion
 base::Status check_supervisor(const bundle::Manifest& manifest, const DeviceFacts& facts);

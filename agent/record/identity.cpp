@@ -84,8 +84,19 @@ std::vector<std::string> changed_identity(const ConfigDocument& before, const Co
   return changed;
 }
 
-std::vector<std::string> put_back_identity(const ConfigDocument& before, ConfigDocument& now) {
-  auto touched = changed_identity(before, now);
+std::vector<std::string> lost_identity(const ConfigDocument& before, const ConfigDocument& now) {
+  auto lost = changed_identity(before, now);
+  if (std::ranges::find(lost, "uuid") == lost.end()) {
+    std::erase_if(lost, [&now](const auto& key) {
+      return !is_secret_key(key) && !text_of(now, key).empty();
+    });
+  }
+  return lost;
+}
+
+std::vector<std::string> put_back_identity(const ConfigDocument& before, ConfigDocument& now,
+                                           std::vector<std::string> keys) {
+  auto touched = std::move(keys);
   const bool other_device = std::ranges::find(touched, "uuid") != touched.end();
   for (const auto& key : touched) {
     now.set(key, before.value(key).value_or("null"));

@@ -30,9 +30,15 @@ base::Status check_identity(const ConfigDocument& document);
 /// own key: they serve the first registration alone.
 std::vector<std::string> changed_identity(const ConfigDocument& before, const ConfigDocument& now);
 
-/// Gives `now` the identity of `before`, and nothing else: the changed keys get their old values.
-/// If the uuid is another one, identity keys that `before` does not have go too, since they belong
-/// to that other uuid. \return the keys that were touched
-std::vector<std::string> put_back_identity(const ConfigDocument& before, ConfigDocument& now);
+/// Of changed_identity(), what no one can have meant: keys that `now` lacks, and keys of access
+/// that are others. A device that was moved to another fleet meanwhile has another applicationId,
+/// and keeps it. If the uuid is lost or another one: all of them, since they belong together.
+std::vector<std::string> lost_identity(const ConfigDocument& before, const ConfigDocument& now);
+
+/// Gives the members `keys` of `now` the values of `before`, and nothing else. If the uuid is among
+/// them, identity keys that `before` does not have go too, since they belong to that other uuid.
+/// \return the keys that were touched
+std::vector<std::string> put_back_identity(const ConfigDocument& before, ConfigDocument& now,
+                                           std::vector<std::string> keys);
 
 }  // namespace agent::record

@@ -167,6 +167,27 @@ base::Result<bool> is_to_be_put_back(const fs::path& file, PutBack rule, const s
   return rule == PutBack::kWhenDifferent && base::as_text(*present) != saved;
 }
 
+using KeysOf = std::vector<std::string> (*)(const ConfigDocument&, const ConfigDocument&);
+
+base::Result<std::vector<std::string>> restore(const BackupPlaces& places,
+                                               const IdentityBackup& backup, KeysOf keys_of) {
+  OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
+  auto now = read_config(places.boot);
+  const bool whole = !now;
+  auto restored = whole ? std::vector<std::string>{kConfig}
+                        : put_back_identity(before, *now, keys_of(before, *now));
+  if (restored.empty()) {
+    return restored;
+  }
+  const auto& text = whole ? backup.config_json : now->text();
+  const auto file = places.boot / kConfig;
+  auto written = base::fatrw_write(file, base::as_bytes(text), base::mode_of_file(file, 0600));
+  if (!written) {
+    return std::move(written).error().as(ErrorCode::kIdentityLost);
+  }
+  return restored;
+}
+
 }  // namespace
 
 base::Result<IdentityBackup> read_backup(const fs::path& place) {
@@ -215,7 +236,12 @@ base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places)
   OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
   OU_TRY(const auto nothing, ConfigDocument::parse("{}"));
   const auto now = read_config(places.boot);
-  return changed_identity(before, now ? *now : nothing);
+  return lost_identity(before, now ? *now : nothing);
+}
+
+base::Result<std::vector<std::string>> restore_lost_identity(const BackupPlaces& places) {
+  OU_TRY(const auto backup, read_any_backup(places));
+  return restore(places, backup, lost_identity);
 }
 
 base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& places) {
@@ -225,20 +251,7 @@ base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& plac
 
 base::Result<std::vector<std::string>> restore_identity_from(const BackupPlaces& places,
                                                              const IdentityBackup& backup) {
-  OU_TRY(const auto before, ConfigDocument::parse(backup.config_json));
-  auto now = read_config(places.boot);
-  const bool whole = !now;
-  auto restored = whole ? std::vector<std::string>{kConfig} : put_back_identity(before, *now);
-  if (restored.empty()) {
-    return restored;
-  }
-  const auto& text = whole ? backup.config_json : now->text();
-  const auto file = places.boot / kConfig;
-  auto written = base::fatrw_write(file, base::as_bytes(text), base::mode_of_file(file, 0600));
-  if (!written) {
-    return std::move(written).error().as(ErrorCode::kIdentityLost);
-  }
-  return restored;
+  return restore(places, backup, changed_identity);
 }
 
 base::Result<std::vector<std::string>> restore_boot_settings(const BackupPlaces& places) {

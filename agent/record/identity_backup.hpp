@@ -46,8 +46,9 @@ base::Result<IdentityBackup> read_present(const BackupPlaces& places);
 /// \error ErrorCode::kIdentityBackup
 base::Status forget_backups(const BackupPlaces& places);
 
-/// Names of the identity keys that config.json lacks or has with another value than the backup; all
-/// that the backup has when it cannot be read. Changes nothing.
+/// Names of the identity keys that config.json has lost since the backup, by the rule of
+/// lost_identity() in record/identity.hpp; all that the backup has when it cannot be read. Changes
+/// nothing.
 /// \error ErrorCode::kIdentityBackup when neither copy is good
 base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places);
 
@@ -56,6 +57,10 @@ base::Result<std::vector<std::string>> lost_identity(const BackupPlaces& places)
 /// supervisor is stopped
 /// \return the keys that were put back or removed; "config.json" for the whole file
 /// \error ErrorCode::kIdentityBackup, kIdentityLost
+base::Result<std::vector<std::string>> restore_lost_identity(const BackupPlaces& places);
+
+/// The same for every key that is not what the backup has: a person asked for it.
+/// \error as restore_lost_identity()
 base::Result<std::vector<std::string>> restore_identity(const BackupPlaces& places);
 
 /// As restore_identity(), from `backup`. \error as restore_identity()

@@ -44,11 +44,32 @@ base::Result<OsUpdate> parse_os(const base::Json& json) {
   return os;
 }
 
+/// Files of the device's own: any bytes.
+base::Json encoded(const std::map<std::string, std::string>& files) {
+  auto json = base::Json::object();
+  for (const auto& [name, content] : files) {
+    json[name] = base::to_base64(base::as_bytes(content));
+  }
+  return json;
+}
+
+base::Status decode(std::map<std::string, std::string>& files) {
+  for (auto& [name, content] : files) {
+    const auto bytes = base::from_base64(content);
+    if (!bytes) {
+      return base::Error(base::ErrorCode::kJournal, "journal: " + name + " is not base64");
+    }
+    content = base::as_text(*bytes);
+  }
+  return base::ok();
+}
+
 base::Json settings_json(const SettingsChange& settings) {
   base::Json json{{"old_supervisor_conf", settings.old_supervisor_conf},
                   {"patch", settings.patch_json},
                   {"undo", settings.undo_json},
-                  {"connections", settings.connections}};
+                  {"connections", settings.connections},
+                  {"old_connections", encoded(settings.old_connections)}};
   if (settings.supervisor) {
     json["supervisor"] = {{"image", settings.supervisor->image.text()},
                           {"name", settings.supervisor->name},
@@ -65,8 +86,10 @@ base::Result<SettingsChange> parse_settings(const base::Json& json) {
   settings.patch_json = object.text("patch", kMaxSettingsBytes);
   settings.undo_json = object.text("undo", kMaxSettingsBytes);
   settings.connections = object.text_map("connections", kMaxConnections, kMaxSettingsBytes);
+  settings.old_connections = object.text_map("old_connections", kMaxConnections, kMaxSettingsBytes);
   const auto& nested = object.object("supervisor", false);
   OU_CHECK(object.finish());
+  OU_CHECK(decode(settings.old_connections));
   if (!nested.empty()) {
     base::JsonObject supervisor(nested, "journal.settings.supervisor");
     SettingsChange::Supervisor change;

@@ -53,6 +53,7 @@ struct SettingsChange {
   std::string patch_json = "{}";  // see bundle::ConfigChange
   std::string undo_json = "{}";   // the patch that undoes it
   std::map<std::string, std::string> connections;
+  std::map<std::string, std::string> old_connections;  // that they replace: name to content
 };
 
 struct JournalEntry {

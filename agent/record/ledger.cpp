@@ -17,6 +17,10 @@ base::Error journal_error(base::Error error) {
 
 }  // namespace
 
+Ledger Ledger::unopened(const std::filesystem::path& state_dir) {
+  return Ledger(state_dir / "ledger.json");
+}
+
 base::Result<Ledger> Ledger::open(const std::filesystem::path& state_dir) {
   Ledger ledger(state_dir / "ledger.json");
   const auto bytes = base::read_file(ledger.file_, kMaxLedgerBytes);

@@ -31,6 +31,8 @@ class Ledger {
   /// \error ErrorCode::kJournal when the file is there but cannot be understood: a device that has
   ///   lost its memory must not take old bundles
   static base::Result<Ledger> open(const std::filesystem::path& state_dir);
+  /// Knows nothing yet: for whoever opens the real one before it is asked anything.
+  static Ledger unopened(const std::filesystem::path& state_dir);
 
   [[nodiscard]] std::optional<RememberedBundle> find(const oci::Digest& bundle) const;
   /// 0 when none was installed.

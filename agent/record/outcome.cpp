@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxOutcomeBytes = std::size_t{1024} * 1024;
 constexpr int kMaxSameNames = 1000;
+constexpr std::size_t kNameDigits = 12;
 constexpr const char* kResultsDirectory = "offline-updater-results";
 
 std::string utc_time(std::uint64_t seconds, const char* format) {
@@ -54,7 +55,8 @@ std::string headline(RunResult result, bool back_runs) {
       return "WENT BACK. What the bundle brought did not work on this device; what ran before runs "
              "again. You can remove the medium.";
     case RunResult::kInterrupted:
-      return "INTERRUPTED. The device goes on by itself at its next start.";
+      return "NOT FINISHED YET. The device goes on by itself. Leave the medium in, or come back "
+             "later and plug it in again: a new file on it then says how it ended.";
     case RunResult::kStaged:
       return "COPIED. The device has the whole update and installs it by itself. You can remove "
              "the "
@@ -82,6 +84,16 @@ base::Status create_file(int directory, const std::string& name, const std::stri
     return base::Error::from_errno(errno, "sync " + name);
   }
   return base::ok();
+}
+
+std::string result_name(const RunOutcome& outcome) {
+  const auto device = outcome.device_uuid.substr(0, kNameDigits);
+  const std::string result(name_of(outcome.result));
+  if (outcome.result == RunResult::kInterrupted) {
+    const auto& digest = outcome.bundle_digest;  // "sha256:..."
+    return device + "-" + digest.substr(digest.find(':') + 1, kNameDigits) + "-" + result;
+  }
+  return device + "-" + utc_time(outcome.finished_at, "%Y%m%dT%H%M%SZ") + "-" + result;
 }
 
 /// Writes both files under the first name that is free.
@@ -224,6 +236,16 @@ base::Result<std::optional<std::string>> OutcomeStore::last() const {
   return std::optional<std::string>(base::as_text(*bytes));
 }
 
+bool is_on_medium(const std::filesystem::path& medium_root, const RunOutcome& outcome) {
+  if (outcome.result != RunResult::kInterrupted) {
+    return false;
+  }
+  const auto root = base::UntrustedDirectory::open(medium_root);
+  const auto results = root ? root->open_directory(kResultsDirectory)
+                            : base::Result<base::UntrustedDirectory>(root.error());
+  return results && results->open_file(result_name(outcome) + ".json");
+}
+
 base::Status write_to_medium(const std::filesystem::path& medium_root, const RunOutcome& outcome) {
   auto root = base::UntrustedDirectory::open(medium_root);
   if (!root) {
@@ -236,10 +258,10 @@ base::Status write_to_medium(const std::filesystem::path& medium_root, const Run
   if (!results) {
     return outcome_error(std::move(results).error());
   }
-  const std::string name = outcome.device_uuid.substr(0, 12) + "-" +
-                           utc_time(outcome.finished_at, "%Y%m%dT%H%M%SZ") + "-" +
-                           std::string(name_of(outcome.result));
-  if (auto status = create_result_files(results->fd(), name, outcome); !status) {
+  if (is_on_medium(medium_root, outcome)) {
+    return base::ok();
+  }
+  if (auto status = create_result_files(results->fd(), result_name(outcome), outcome); !status) {
     return outcome_error(std::move(status).error());
   }
   if (::syncfs(root->fd()) != 0) {

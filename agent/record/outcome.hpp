@@ -74,7 +74,12 @@ class OutcomeStore {
 
 /// Writes NAME.json and NAME.txt below `medium_root`/offline-updater-results/ and syncs the file
 /// system. NAME is made of the device's UUID, the time and the result: safe on FAT, and one stick
-/// can carry those of many devices. Never overwrites a file. \error ErrorCode::kOutcome
+/// can carry those of many devices. Never overwrites a file. One that is interrupted has a name
+/// that is made of the device and the bundle alone: while it lasts it is written once. \error
+/// ErrorCode::kOutcome
 base::Status write_to_medium(const std::filesystem::path& medium_root, const RunOutcome& outcome);
+
+/// Whether the medium has it already: only ever true of one that is interrupted.
+bool is_on_medium(const std::filesystem::path& medium_root, const RunOutcome& outcome);
 
 }  // namespace agent::record

@@ -5,6 +5,7 @@
 
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "bundle/limits.hpp"
 #include "record/config_document.hpp"
 #include "support/scratch.hpp"
 
@@ -172,6 +173,40 @@ TEST_CASE("network profiles: are added for root alone, and others are left alone
   CHECK(std::filesystem::status(scratch / "system-connections/lab wifi").permissions() ==
         std::filesystem::perms(0600));
   CHECK(add_connections(scratch.path(), profiles)->empty());
+}
+
+TEST_CASE("network profiles: what is replaced is known before, and can be put back") {
+  const Scratch scratch;
+  const std::string old("psk=old\0\xff", 9);
+  (void)scratch.write("system-connections/office", old);
+  (void)scratch.write("system-connections/lab", "psk=1");
+  const std::map<std::string, std::string> profiles{
+      {"office", "psk=new"}, {"lab", "psk=1"}, {"added", "psk=2"}};
+  const auto replaced = replaced_connections(scratch.path(), profiles);
+  REQUIRE(replaced);
+  CHECK(*replaced == std::map<std::string, std::string>{{"office", old}});
+  REQUIRE(add_connections(scratch.path(), profiles));
+  CHECK(replaced_connections(scratch.path(), profiles)->empty());
+  SECTION("as it was") {
+    CHECK(*put_back_connections(scratch.path(), profiles, *replaced) ==
+          std::vector<std::string>{"office"});
+    CHECK(text_at(scratch / "system-connections/office") == old);
+    CHECK(text_at(scratch / "system-connections/added") == "psk=2");
+  }
+  SECTION("but not over what somebody has entered since") {
+    (void)scratch.write("system-connections/office", "psk=mine");
+    CHECK(put_back_connections(scratch.path(), profiles, *replaced)->empty());
+    CHECK(text_at(scratch / "system-connections/office") == "psk=mine");
+  }
+}
+
+TEST_CASE("network profiles: one that could not be put back is not replaced") {
+  const Scratch scratch;
+  (void)scratch.write("system-connections/office",
+                      std::string(bundle::kMaxConnectionBytes + 1, 'x'));
+  const auto replaced = replaced_connections(scratch.path(), {{"office", "new"}});
+  REQUIRE_FALSE(replaced);
+  CHECK(replaced.error().code() == ErrorCode::kConfigJson);
 }
 
 TEST_CASE("network profiles: a name that leads elsewhere or means something to the boot loader") {

@@ -215,6 +215,44 @@ TEST_CASE("identity: what is missing or different is named") {
   }
 }
 
+TEST_CASE("identity: a device that was moved to another fleet meanwhile stays there") {
+  const Bench bench;
+  REQUIRE(back_up_identity(bench.places, kBundle));
+  auto moved = Json::parse(kConfig);
+  moved["applicationId"] = 43;
+  moved["deviceId"] = "8";
+  SECTION("with all that it had") {
+    bench.config(moved.dump());
+    CHECK(bench.lost().empty());
+    CHECK(restore_lost_identity(bench.places)->empty());
+  }
+  SECTION("and lost a key") {
+    moved.erase("deviceApiKey");
+    moved["deviceType"] = "";
+    bench.config(moved.dump());
+    const Names lost{"deviceApiKey", "deviceType"};
+    CHECK(bench.lost() == lost);
+    CHECK(*restore_lost_identity(bench.places) == lost);
+  }
+  const auto now = Json::parse(bench.text("boot/config.json"));
+  CHECK(now["applicationId"] == 43);
+  CHECK(now["deviceApiKey"] == "secret");
+  SECTION("unless a person asks for all of it") {
+    CHECK(*restore_identity(bench.places) == Names{"deviceId", "applicationId"});
+  }
+}
+
+TEST_CASE("identity: a fleet that came with another uuid goes with it") {
+  const Bench bench;
+  REQUIRE(back_up_identity(bench.places, kBundle));
+  auto other = Json::parse(kConfig);
+  other["uuid"] = "bb22";
+  other["applicationId"] = 43;
+  bench.config(other.dump());
+  CHECK(*restore_lost_identity(bench.places) == Names{"uuid", "applicationId"});
+  CHECK(Json::parse(bench.text("boot/config.json")) == Json::parse(kConfig));
+}
+
 TEST_CASE("identity: a provisioning key that was exchanged is not lost") {
   const Bench bench;
   auto before = Json::parse(without("deviceApiKey"));

@@ -90,8 +90,11 @@ TEST_CASE("os plan: everything that hostapp-update does not check is refused bef
       {"tool", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->missing_tools = {"fatrw"}; }},
       {"aufs", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->old_storage = true; }},
       {"one slot", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->one_slot = true; }},
-      {"unconfirmed", ErrorCode::kOsUnconfirmed, [](auto&, auto& f) { f.os->unconfirmed = true; }},
-      {"lock", ErrorCode::kUpdateInProgress, [](auto&, auto& f) { f.os->other_update = true; }},
+      {"other disk", ErrorCode::kOsUnsupported, [](auto&, auto& f) { f.os->other_disk = true; }},
+      {"unconfirmed", ErrorCode::kOsUnconfirmed,
+       [](auto&, auto& f) { f.os_state.unconfirmed = true; }},
+      {"lock", ErrorCode::kUpdateInProgress,
+       [](auto&, auto& f) { f.os_state.other_update = true; }},
       {"downgrade", ErrorCode::kOsDowngrade,
        [](auto&, auto& f) { f.os->version = f.os->meta_version = "6.6.0+rev2"; }},
       {"secure boot", ErrorCode::kSecureBoot, [](auto&, auto& f) { f.os->secure_boot = true; }},
@@ -115,6 +118,22 @@ TEST_CASE("os plan: everything that hostapp-update does not check is refused bef
     REQUIRE_FALSE(plan);
     CHECK(plan.error().code() == refusal.code);
   }
+}
+
+TEST_CASE("os plan: settings wait for an OS that is settled, a release alone does not") {
+  auto manifest = sample();
+  manifest.os.reset();
+  manifest.images.clear();
+  auto facts = device();
+  facts.os.reset();
+  facts.os_state.unconfirmed = GENERATE(true, false);
+  facts.os_state.other_update = !facts.os_state.unconfirmed;
+  CHECK(agent::plan::make_plan(manifest, facts)->up_to_date);
+  manifest.config.patch_json = R"({"country":"CH"})";
+  const auto plan = agent::plan::make_plan(manifest, facts);
+  REQUIRE_FALSE(plan);
+  CHECK(plan.error().code() ==
+        (facts.os_state.unconfirmed ? ErrorCode::kOsUnconfirmed : ErrorCode::kUpdateInProgress));
 }
 
 TEST_CASE("os plan: what is refused by default can be allowed by signed policy or a signed image") {

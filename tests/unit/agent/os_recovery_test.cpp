@@ -141,6 +141,50 @@ TEST_CASE("os recovery: what the OS's own updater was told about the supervisor 
   }
 }
 
+TEST_CASE("os recovery: a newer supervisor that the cloud has brought meanwhile stays") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  const std::string cloud = "SUPERVISOR_IMAGE=cloud\nSUPERVISOR_VERSION=v19.0.5\n";
+  device.engine.stored[digest_of("cloud")] = {{"cloud:latest"}, {digest_of("layer of cloud")}};
+  bool older_started = false;
+  device.faults.on_call = [&](const std::string& call) {
+    const auto entry = bench.journal_entry();
+    const auto conf = device.host.read(FakeHost::kSupervisorConf);
+    if (entry && entry->phase == Phase::kConfirmingOs && conf != cloud) {
+      device.host.write(FakeHost::kSupervisorConf, cloud);
+    }
+    older_started = older_started || (call == "services.start supervisor.service" &&
+                                      conf.find("v18.0.0") != std::string::npos);
+  };
+  const auto outcome = run_to_the_end(bench);
+  CAPTURE(outcome.error ? outcome.error->message() : "");
+  CHECK(outcome.result == RunResult::kUpdated);
+  CHECK_FALSE(older_started);
+  CHECK(device.host.read(FakeHost::kSupervisorConf) == cloud);
+  CHECK(runs_new_release(bench));
+  CHECK(config_of(bench)["country"] == "CH");
+  check_in_order(bench);
+}
+
+TEST_CASE("os recovery: going back leads to the supervisor that the device had last") {
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  device.supervisor.broken_images.insert(OsBundle::kSupervisorName);
+  const std::string cloud = "SUPERVISOR_IMAGE=cloud\nSUPERVISOR_VERSION=v17.9.0\n";
+  device.engine.stored[digest_of("cloud")] = {{"cloud:latest"}, {digest_of("layer of cloud")}};
+  device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == Phase::kConfirmingOs) {
+      device.host.write(FakeHost::kSupervisorConf, cloud);
+    }
+  };
+  CHECK(run_to_the_end(bench).result == RunResult::kReverted);
+  CHECK(device.host.read(FakeHost::kSupervisorConf) == cloud);
+  check_in_order(bench);
+}
+
 TEST_CASE("os recovery: a database backup of an earlier update is never gone back to") {
   const OsBundle bundle;
   UpdateBench bench(bundle);
@@ -163,6 +207,85 @@ TEST_CASE("os recovery: a database backup of an earlier update is never gone bac
   check_in_order(bench);
   CHECK(device.supervisor.database.rows.front().commit == std::string(32, '1'));
   CHECK(device.host.read(FakeHost::kSupervisorConf) == old);
+}
+
+TEST_CASE("os recovery: a device that is moved to another fleet during the update stays there") {
+  const OsBundle bundle({.release = false, .supervisor = false, .config = false});
+  UpdateBench bench(bundle);
+  bench.device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == Phase::kConfirmingOs) {
+      auto config = config_of(bench);
+      config["applicationId"] = 8;
+      bench.device.host.write("mnt/boot/config.json", config.dump());
+    }
+  };
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  CHECK(config_of(bench)["applicationId"] == 8);
+  CHECK(config_of(bench)["deviceApiKey"] == "secret");
+}
+
+TEST_CASE("os recovery: a network profile that the bundle replaces comes back with the release") {
+  const bool good = GENERATE(true, false);
+  const OsBundle bundle;
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  constexpr const char* kSite = "mnt/boot/system-connections/site.nmconnection";
+  device.host.write(kSite, "[connection]\nid=old\n");
+  device.waiter.at_each_wait = [&](auto) {  // somebody enters a new passphrase meanwhile
+    const auto entry = bench.journal_entry();
+    if (entry && entry->phase == Phase::kConfirmingOs) {
+      device.host.write(kSite, "[connection]\nid=newer\n");
+    }
+  };
+  if (!good) {
+    device.engine.behaviours[bundle.image(0)] = Behaviour::kCrashes;
+    device.faults.on_call = [&](const std::string& call) {  // and it is done in two goes
+      if (call == "database.back_up" &&
+          device.host.read(kSite).find("id=site") != std::string::npos) {
+        device.faults.on_call = nullptr;
+        throw PowerCut();
+      }
+    };
+  }
+  CHECK(run_to_the_end(bench).result == (good ? RunResult::kUpdated : RunResult::kReverted));
+  CHECK(device.host.read(kSite) == (good ? "[connection]\nid=site\n" : "[connection]\nid=newer\n"));
+  check_in_order(bench);
+}
+
+TEST_CASE("os recovery: settings are not changed while another update of the OS is open") {
+  SignedBundle bundle;
+  bundle.built.manifest.config.patch_json = R"({"country":"CH"})";
+  bundle.sign();
+  UpdateBench bench(bundle);
+  auto& host = bench.device.host;
+  const auto begin_other_update = [&] { host.write("mnt/state/rollback-health-breadcrumb", ""); };
+  const auto end_other_update = [&] {
+    std::filesystem::remove(bench.device.scratch / "mnt/state/rollback-health-breadcrumb");
+  };
+  SECTION("from the beginning: it is refused") {
+    begin_other_update();
+    const auto outcome = bench.take_medium();
+    CHECK(outcome.result == RunResult::kRefused);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->code() == ErrorCode::kOsUnconfirmed);
+    CHECK_FALSE(bench.journal_entry());
+  }
+  SECTION("begun during the pull: it is waited for") {
+    bench.device.engine.during_pull = begin_other_update;
+    const auto outcome = bench.take_medium();
+    CHECK(outcome.result == RunResult::kInterrupted);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->code() == ErrorCode::kOsUnconfirmed);
+    CHECK_FALSE(config_of(bench).contains("country"));
+    CHECK(bench.start()->result == RunResult::kInterrupted);
+    bench.device.engine.during_pull = nullptr;
+  }
+  CHECK_FALSE(config_of(bench).contains("country"));
+  CHECK_FALSE(runs_new_release(bench));
+  end_other_update();
+  CHECK(run_to_the_end(bench).result == RunResult::kUpdated);
+  CHECK(config_of(bench)["country"] == "CH");
 }
 
 TEST_CASE("os recovery: a release that the cloud has named meanwhile stays") {
@@ -231,4 +354,52 @@ TEST_CASE("os recovery: an OS that turns out wrong after the agent was started a
   CHECK(outcome.error->code() == ErrorCode::kOsCheck);
   check_in_order(bench);
   check_all_old(bench);
+}
+
+TEST_CASE("os recovery: a release is gone back from also where config.json cannot be changed") {
+  const OsBundle bundle({.release = true, .supervisor = false, .config = true});
+  UpdateBench bench(bundle);
+  auto& device = bench.device;
+  device.engine.behaviours[bundle.image(0)] = Behaviour::kCrashes;
+  std::string changed;
+  device.waiter.at_each_wait = [&](auto) {
+    const auto entry = bench.journal_entry();
+    if (changed.empty() && entry && entry->phase == Phase::kConfirming) {
+      changed = device.host.read("mnt/boot/config.json");
+      device.host.write("mnt/boot/config.json", "{");
+    }
+  };
+  std::optional<agent::record::RunOutcome> outcome;
+  for (int start = 0; start < kMaxStarts && !outcome; ++start) {
+    try {
+      outcome = bench.start();
+      outcome = outcome ? outcome : bench.take_medium();
+    } catch (const PowerCut&) {
+      device.reboot();
+    }
+  }
+  REQUIRE(outcome);
+  CHECK(outcome->result == RunResult::kInterrupted);
+  REQUIRE(outcome->error);
+  CHECK(outcome->error->code() == ErrorCode::kRollbackFailed);
+  CHECK_FALSE(runs_new_release(bench));
+  CHECK(device.running_images().at("s0") == digest_of("s0"));
+  CHECK(device.supervisor.runs);
+  REQUIRE(bench.journal_entry());
+
+  // Tried again, without touching the release.
+  device.faults.disarm();
+  CHECK(bench.start()->result == RunResult::kInterrupted);
+  const auto& calls = device.faults.names();
+  CHECK(std::count(calls.begin(), calls.end(), "database.write_target") == 0);
+
+  REQUIRE(changed.find("\"country\":\"CH\"") != std::string::npos);
+  device.host.write("mnt/boot/config.json", changed);
+  outcome = bench.start();
+  REQUIRE(outcome);
+  CHECK(outcome->result == RunResult::kReverted);
+  REQUIRE(outcome->error);
+  CHECK(outcome->error->code() == ErrorCode::kReleaseUnhealthy);
+  CHECK_FALSE(config_of(bench).contains("country"));
+  check_in_order(bench);
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/sysmacros.h>
 
 #include <catch2/catch.hpp>
 #include <fstream>
@@ -43,6 +44,42 @@ TEST_CASE("os step: systemd/offline-updater-os.service says what is run, with it
         to_unit_file(agent::install::os_unit("@REFERENCE@", "@LOG@", std::chrono::seconds(7200))));
 }
 
+TEST_CASE("host os: slots on two disks are told from slots on one, also encrypted ones") {
+  const support::Scratch sys;
+  const auto add = [&](const std::string& number, const std::string& path, bool partition) {
+    (void)sys.write("devices/" + path + "/dev", number + "\n");
+    if (partition) {
+      (void)sys.write("devices/" + path + "/partition", "1\n");
+    }
+    std::filesystem::create_directories(sys / "dev/block");
+    std::filesystem::create_symlink("../../devices/" + path, sys / ("dev/block/" + number));
+  };
+  const auto slave = [&](const std::string& device, const std::string& of) {
+    std::filesystem::create_directories(sys / ("devices/" + device + "/slaves"));
+    std::filesystem::create_symlink("../../" + of, sys / ("devices/" + device + "/slaves") /
+                                                       std::filesystem::path(of).filename());
+  };
+  add("8:0", "sda", false);
+  add("8:2", "sda/sda2", true);
+  add("8:3", "sda/sda3", true);
+  add("8:16", "sdb", false);
+  add("8:19", "sdb/sdb3", true);
+  add("253:2", "dm-2", false);
+  slave("dm-2", "sda/sda2");
+  add("253:3", "dm-3", false);
+  slave("dm-3", "sda/sda3");
+  add("253:4", "dm-4", false);
+  slave("dm-4", "sdb/sdb3");
+  const auto other = [&](dev_t one, dev_t two) {
+    return agent::on_other_disks(sys.path(), "/", one, two);
+  };
+  CHECK_FALSE(other(makedev(8, 2), makedev(8, 3)));
+  CHECK(other(makedev(8, 2), makedev(8, 19)));
+  CHECK_FALSE(other(makedev(253, 2), makedev(253, 3)));
+  CHECK(other(makedev(253, 2), makedev(253, 4)));
+  CHECK_FALSE(other(makedev(8, 2), makedev(0, 40)));  // not a block device: cannot be told
+}
+
 TEST_CASE("host os: version, type and slots are read from the OS's own files") {
   const Host device;
   const auto facts = agent::survey_os(device.scratch.path());
@@ -50,8 +87,10 @@ TEST_CASE("host os: version, type and slots are read from the OS's own files") {
   CHECK(facts->version == "6.5.3");
   CHECK(facts->device_type == "generic-amd64");
   CHECK(facts->missing_tools.empty());
-  CHECK_FALSE(facts->unconfirmed);
-  CHECK_FALSE(facts->other_update);
+  const auto settled = agent::survey_os_state(device.scratch.path());
+  REQUIRE(settled);
+  CHECK_FALSE(settled->unconfirmed);
+  CHECK_FALSE(settled->other_update);
   CHECK_FALSE(facts->secure_boot);
   CHECK(facts->slot_bytes > 0);
   CHECK(facts->boot_files.at("EFI/BOOT/grub_extraenv") == 21);
@@ -66,7 +105,7 @@ TEST_CASE("host os: a missing tool, a breadcrumb, a lock and secure boot are not
   }
   SECTION("breadcrumb") {
     device.host.write("mnt/state/rollback-altboot-breadcrumb", "");
-    CHECK(agent::survey_os(device.scratch.path())->unconfirmed);
+    CHECK(agent::survey_os_state(device.scratch.path())->unconfirmed);
   }
   SECTION("both slots on one file system") {
     CHECK_FALSE(agent::survey_os(device.scratch.path())->one_slot);
@@ -77,11 +116,11 @@ TEST_CASE("host os: a missing tool, a breadcrumb, a lock and secure boot are not
     std::filesystem::create_directories(device.scratch / "var");
     std::filesystem::create_symlink("/run/lock", device.scratch / "var/lock");
     device.host.write("run/lock/resinhup.lock", "");
-    CHECK_FALSE(agent::survey_os(device.scratch.path())->other_update);
+    CHECK_FALSE(agent::survey_os_state(device.scratch.path())->other_update);
     const auto held = base::open_file(device.scratch / "run/lock/resinhup.lock", O_RDWR);
     REQUIRE(held);
     REQUIRE(::flock(held->get(), LOCK_EX) == 0);
-    CHECK(agent::survey_os(device.scratch.path())->other_update);
+    CHECK(agent::survey_os_state(device.scratch.path())->other_update);
   }
   SECTION("secure boot") {
     device.host.write("sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",

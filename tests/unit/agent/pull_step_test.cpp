@@ -36,10 +36,16 @@ class FakeEngine final : public Engine {
  public:
   explicit FakeEngine(const ServedBundle& bundle) : bundle_(bundle) {}
 
-  base::Result<EngineFacts> facts() override { return EngineFacts{}; }
+  base::Result<EngineFacts> facts() override {
+    if (away) {
+      return Error(ErrorCode::kEngineUnavailable, "nobody answers");
+    }
+    return EngineFacts{};
+  }
   base::Result<std::vector<EngineImage>> images() override { return std::vector<EngineImage>{}; }
   base::Result<std::optional<EngineImage>> find_image(const std::string& reference) override {
-    if (damaged) {
+    ++looks;
+    if (damaged || looks <= busy_looks) {
       return Error(ErrorCode::kEngine, "the engine answered 500");
     }
     if (names.empty() || reference != bundle_.image().id.text()) {
@@ -69,14 +75,23 @@ class FakeEngine final : public Engine {
     return base::ok();
   }
   base::Status remove_image(const oci::Digest& image) override {
+    ++removals;
     damaged = damaged && image != bundle_.image().id;
     return base::ok();
   }
   base::Result<std::vector<EngineContainer>> containers() override {
-    return std::vector<EngineContainer>{};
+    return made_of_it ? std::vector<EngineContainer>{{.id = "c",
+                                                      .name = "s0",
+                                                      .image_id = bundle_.image().id}}
+                      : std::vector<EngineContainer>{};
   }
 
   std::set<std::string> names;
+  int looks = 0;
+  int busy_looks = 0;  // so many are answered with an error, whatever was asked for
+  int removals = 0;
+  bool away = false;        // does not answer what it is asked about itself
+  bool made_of_it = false;  // a container is made of the image
   std::vector<oci::Digest> diff_ids;
   bool damaged = false;  // it has the image and cannot read it
   std::function<base::Status(const std::function<bool()>&, const std::stop_token&)> during_pull;
@@ -221,4 +236,34 @@ TEST_CASE("pull step: an image that the engine cannot read is removed and pulled
   REQUIRE(pull.run());
   CHECK_FALSE(pull.engine.damaged);
   CHECK(pull.engine.names == std::set{keep_tag(pull.bundle_digest, bundle.image().id)});
+}
+
+TEST_CASE("pull step: an engine that answers with an error for a moment loses no image") {
+  const auto bundle = one_layer_bundle();
+  Pull pull(bundle);
+  pull.engine.names = {"registry.invalid/v2/s0:latest"};
+  pull.engine.busy_looks = 2;
+  REQUIRE(pull.run());
+  CHECK(pull.engine.removals == 0);
+  CHECK(pull.engine.names.contains("registry.invalid/v2/s0:latest"));
+}
+
+TEST_CASE("pull step: no image is called damaged by an engine that is going away") {
+  const auto bundle = one_layer_bundle();
+  Pull pull(bundle);
+  pull.engine.damaged = true;
+  pull.engine.away = true;
+  CHECK(code_of(pull.run()) == ErrorCode::kEngineUnavailable);
+  CHECK(pull.engine.removals == 0);
+}
+
+TEST_CASE("pull step: a damaged image that a container is made of is not removed") {
+  const auto bundle = one_layer_bundle();
+  Pull pull(bundle);
+  pull.engine.damaged = true;
+  pull.engine.made_of_it = true;
+  const auto status = pull.run();
+  CHECK(code_of(status) == ErrorCode::kEngine);
+  CHECK(status.error().message().find("s0") != std::string::npos);
+  CHECK(pull.engine.removals == 0);
 }

@@ -136,6 +136,27 @@ TEST_CASE("outcome: written to a medium under a name of its own each time") {
   CHECK(text.find("service main exits with 3") != std::string::npos);
 }
 
+TEST_CASE("outcome: an update that is not finished is said once on a medium, and what to do") {
+  const support::Scratch scratch;
+  RunOutcome outcome{.result = RunResult::kInterrupted, .device_uuid = std::string(32, 'd')};
+  outcome.bundle_digest = "sha256:" + std::string(64, 'a');
+  outcome.error = base::Error(ErrorCode::kUpdateLocked, "main holds its lock");
+  CHECK_FALSE(is_on_medium(scratch.path(), outcome));
+  for (const auto at : {1'700'000'000U, 1'700'000'060U}) {
+    outcome.finished_at = at;
+    REQUIRE(write_to_medium(scratch.path(), outcome));
+    CHECK(is_on_medium(scratch.path(), outcome));
+  }
+  const auto results = scratch / "offline-updater-results";
+  CHECK(std::distance(std::filesystem::directory_iterator(results), {}) == 2);  // .json and .txt
+  const auto text = file_text(results / "dddddddddddd-aaaaaaaaaaaa-interrupted.txt");
+  CHECK(text.find("NOT FINISHED YET") == 0);
+  CHECK(text.find("Leave the medium in, or come back") != std::string::npos);
+  CHECK(text.find("main holds its lock") != std::string::npos);
+  outcome.bundle_digest = "sha256:" + std::string(64, 'b');
+  CHECK_FALSE(is_on_medium(scratch.path(), outcome));
+}
+
 TEST_CASE("outcome: a device that has not come back is not said to run") {
   RunOutcome outcome{.result = RunResult::kReverted};
   outcome.error = base::Error(ErrorCode::kRollbackFailed, "service main is not running");

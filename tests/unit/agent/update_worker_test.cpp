@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <future>
 
+#include "base/files.hpp"
 #include "staged_updates.hpp"
 #include "support/update_bench.hpp"
 
@@ -26,7 +27,108 @@ class NoMounter final : public agent::media::Mounter {
   }
 };
 
+class DirectoryMount final : public agent::media::Mount {
+ public:
+  explicit DirectoryMount(std::filesystem::path path) : path_(std::move(path)) {}
+  [[nodiscard]] const std::filesystem::path& path() const override { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Disk number N is a USB stick whose file system is the directory media[N].
+class DirectoryMounter final : public agent::media::Mounter {
+ public:
+  base::Result<std::vector<agent::media::Volume>> probe(
+      const agent::media::Medium& medium) override {
+    return std::vector{agent::media::Volume{.device = medium.disk, .file_system = "vfat"}};
+  }
+  base::Result<std::set<dev_t>> system_disks() override { return std::set<dev_t>{}; }
+  base::Result<std::unique_ptr<agent::media::Mount>> mount(const agent::media::Volume& volume,
+                                                           agent::media::Access access) override {
+    writes += access == agent::media::Access::kReadWrite ? 1 : 0;
+    return std::unique_ptr<agent::media::Mount>(
+        std::make_unique<DirectoryMount>(media.at(volume.device.number)));
+  }
+
+  std::map<dev_t, std::filesystem::path> media;
+  std::atomic<int> writes = 0;
+};
+
+const agent::media::MediaPolicy kSticks{
+    .kinds = {agent::media::DeviceKind::kUsb}, .file_systems = {"vfat"}, .loop_files = {}};
+
+agent::media::MediaEvent plugged_in(dev_t number) {
+  return {agent::media::MediaEvent::Kind::kAppeared,
+          {.disk = {"stick", number, 1}, .kind = agent::media::DeviceKind::kUsb}};
+}
+
+/// Names of the texts on a medium that a person reads.
+std::vector<std::string> results_on(const std::filesystem::path& medium) {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(medium / "offline-updater-results", none)) {
+    if (entry.path().extension() == ".txt") {
+      names.push_back(entry.path().filename());
+    }
+  }
+  return names;
+}
+
+/// An agent on the device in memory, from its start to its stop.
+struct RunningAgent {
+  RunningAgent(UpdateBench& bench, agent::media::Mounter& mounter, const bundle::Trust& trust)
+      : ledger(bench.ledger()),
+        outcomes(bench.config.state_dir),
+        device{bench.config,
+               bench.device.engine,
+               bench.device.supervisor.database,
+               bench.device.supervisor,
+               bench.device.supervisor,
+               bench.journal,
+               ledger,
+               bench.device.progress,
+               bench.device.waiter},
+        worker(device, mounter, kSticks, trust, outcomes) {}
+
+  agent::record::Ledger ledger;
+  agent::record::OutcomeStore outcomes;
+  agent::Device device;
+  agent::UpdateWorker worker;
+};
+
 }  // namespace
+
+TEST_CASE("update worker: an update that waits for a lock says so on each stick, once") {
+  const support::OsBundle bundle;
+  const support::OsBundle other;
+  UpdateBench bench(bundle);
+  (void)bench.device.scratch.write("tmp/balena-supervisor/services/7/s0/updates.lock", "");
+  DirectoryMounter mounter;
+  mounter.media = {{1, bundle.medium.path()}, {2, other.medium.path()}};
+  for (const bool second_stick : {false, true}) {  // the agent is started again with two sticks in
+    std::promise<void> waited;
+    bench.device.waiter.at_each_wait = [&, tries = 0](auto) mutable {
+      if (++tries == 80) {  // ten attempts and more
+        waited.set_value();
+      }
+    };
+    RunningAgent agent(bench, mounter, bundle.trust());
+    agent.worker.post(plugged_in(1));
+    if (second_stick) {
+      agent.worker.post(plugged_in(2));
+    }
+    agent.worker.start();
+    REQUIRE(waited.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+    agent.worker.stop();
+    const auto told = results_on(bundle.medium.path());
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].find("-interrupted.txt") != std::string::npos);
+    CHECK(results_on(other.medium.path()).size() == (second_stick ? 1 : 0));
+    CHECK(mounter.writes == (second_stick ? 2 : 1));
+  }
+}
 
 TEST_CASE("update worker: an update that cannot be brought to its end yet is tried again") {
   const SignedBundle bundle;
@@ -64,7 +166,7 @@ TEST_CASE("update worker: an update that cannot be brought to its end yet is tri
   NoMounter mounter;
   const agent::record::OutcomeStore outcomes(bench.config.state_dir);
   agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
-  REQUIRE(worker.start());
+  worker.start();
   REQUIRE(reverted.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
   worker.stop();
   CHECK_FALSE(bench.journal_entry());
@@ -110,7 +212,7 @@ TEST_CASE("update worker: an installation of an OS that cannot be undone yet is 
   NoMounter mounter;
   const agent::record::OutcomeStore outcomes(bench.config.state_dir);
   agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
-  REQUIRE(worker.start());
+  worker.start();
   REQUIRE(failed.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
   worker.stop();
   CHECK_FALSE(bench.journal_entry());
@@ -139,10 +241,59 @@ TEST_CASE("update worker: a copy is installed without a medium when its window o
   NoMounter mounter;
   const agent::record::OutcomeStore outcomes(bench.config.state_dir);
   agent::UpdateWorker worker(world, mounter, {}, bundle.trust(), outcomes);
-  REQUIRE(worker.start());
+  worker.start();
   REQUIRE(updated.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
   worker.stop();
   CHECK(looks >= 4);
   CHECK(bench.device.running_images().at("s0") == bundle.image(0));
   CHECK_FALSE(agent::staging_area(bench.config).any());
+}
+
+TEST_CASE("update worker: without its memory it answers every stick and changes nothing") {
+  const std::string file = GENERATE("journal.json", "ledger.json");
+  CAPTURE(file);
+  const SignedBundle bundle;
+  const SignedBundle other(6);
+  UpdateBench bench(bundle);
+  DirectoryMounter mounter;
+  mounter.media = {{1, bundle.medium.path()}, {2, other.medium.path()}};
+  RunningAgent agent(bench, mounter, bundle.trust());
+  (void)bench.device.scratch.write(file, "{\"bundles\":");
+  std::promise<void> updated;
+  std::atomic<int> refused = 0;
+  std::promise<void> both_refused;
+  bench.device.faults.on_call = [&](const std::string& call) {
+    if (call == "progress.phase refused" && ++refused == 2) {
+      both_refused.set_value();
+    } else if (call == "progress.phase updated") {
+      updated.set_value();
+    }
+  };
+  agent.worker.post(plugged_in(1));
+  agent.worker.post(plugged_in(2));
+  agent.worker.start();
+  REQUIRE(both_refused.get_future().wait_for(std::chrono::seconds(60)) ==
+          std::future_status::ready);
+  CHECK(bench.device.running_images().at("s0") == support::digest_of("s0"));
+  SECTION("it is repaired: what is plugged in then is installed, without a restart") {
+    std::filesystem::remove(bench.device.scratch / file);
+    agent.worker.post(plugged_in(1));
+    REQUIRE(updated.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+  }
+  SECTION("and the sticks say why") {
+    agent.worker.stop();
+    for (const auto& stick : {bundle.medium.path(), other.medium.path()}) {
+      const auto results = results_on(stick);
+      REQUIRE(results.size() == 1);
+      const auto bytes = base::read_file(stick / "offline-updater-results" / results[0], 10'000);
+      REQUIRE(bytes);
+      CHECK(base::as_text(*bytes).find("600 journal") != std::string::npos);
+    }
+    for (const auto& call : bench.device.faults.names()) {
+      CHECK_FALSE(call.starts_with("engine."));
+      CHECK_FALSE(call.starts_with("services."));
+      CHECK_FALSE(call.starts_with("database."));
+    }
+  }
+  agent.worker.stop();
 }
