@@ -49,6 +49,7 @@ ExitCode exit_code_of(base::ErrorCode code) {
       return ExitCode::kNotVerified;
     case ErrorCode::kNotFound:
     case ErrorCode::kPermission:
+    case ErrorCode::kConfigInvalid:
     case ErrorCode::kBundleNotFound:
     case ErrorCode::kBlobTooLarge:
     case ErrorCode::kLimitExceeded:

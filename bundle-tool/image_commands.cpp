@@ -22,6 +22,7 @@ void ImageCommands::add_to(CLI::App& app, const AddCommand& add) {
       "  bundle-tool image preload balena.img --bundle shop-7.bundle\n"
       "  bundle-tool image flash balena.img --drive /dev/sdb");
   add_inspect(*image, add);
+  add_configure(*image, add);
   add_preload(*image, add);
   add_extract(*image, add);
   add_flash(*image, add);
@@ -41,6 +42,13 @@ void ImageCommands::add_inspect(CLI::App& image, const AddCommand& add) {
       "Examples:\n"
       "  bundle-tool image inspect balena-cloud-shop-raspberrypi4-64.img.zip\n"
       "  bundle-tool image inspect --json balena.img");
+}
+
+void ImageCommands::add_configure(CLI::App& image, const AddCommand& add) {
+  CLI::App* command =
+      add(image, "configure", "put a config.json, networks and keys into a balenaOS image",
+          [this](Console& console) { return image_configure(configure_, console); });
+  add_image_configure_options(*command, configure_);
 }
 
 void ImageCommands::add_preload(CLI::App& image, const AddCommand& add) {

@@ -7,6 +7,7 @@
 
 #include "console.hpp"
 #include "drives.hpp"
+#include "image_configure.hpp"
 #include "image_extract.hpp"
 #include "image_flash.hpp"
 #include "image_inspect.hpp"
@@ -32,12 +33,14 @@ class ImageCommands {
 
  private:
   void add_inspect(CLI::App& image, const AddCommand& add);
+  void add_configure(CLI::App& image, const AddCommand& add);
   void add_preload(CLI::App& image, const AddCommand& add);
   void add_extract(CLI::App& image, const AddCommand& add);
   void add_flash(CLI::App& image, const AddCommand& add);
   void add_drives(CLI::App& app, const AddCommand& add);
 
   ImageInspectOptions inspect_;
+  ImageConfigureOptions configure_;
   ImagePreloadOptions preload_;
   ImageExtractOptions extract_;
   ImageFlashOptions flash_;

@@ -79,9 +79,6 @@ class Inspection {
   /// \return nothing when it is no file system whose room can be told
   Result<std::optional<std::uint64_t>> free_bytes(const image::OsImage& image,
                                                   const image::Part& part) {
-    if (part.partition.extended) {
-      return std::optional<std::uint64_t>();
-    }
     OU_TRY(const image::BlockRange range,
            image.file().whole().part(part.partition.offset_bytes, part.partition.size_bytes));
     if (part.file_system.starts_with("ext")) {
@@ -110,7 +107,9 @@ class Inspection {
                    {"file_system", part.file_system},
                    {"offset_bytes", part.partition.offset_bytes},
                    {"size_bytes", part.partition.size_bytes}};
-      if (const auto free = free_bytes(image, part); !free) {
+      if (part.partition.extended) {
+        json["extended"] = true;
+      } else if (const auto free = free_bytes(image, part); !free) {
         json["problem"] = free.error().message();
       } else if (*free) {
         json["free_bytes"] = **free;

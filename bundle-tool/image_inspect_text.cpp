@@ -44,7 +44,8 @@ std::string head(const Json& facts) {
 std::string partitions(const Json& list, const std::string& indent) {
   std::string lines;
   for (const Json& part : list) {
-    const std::string name = text(part, "name").empty() ? text(part, "label") : text(part, "name");
+    std::string name = text(part, "name").empty() ? text(part, "label") : text(part, "name");
+    name = part.value("extended", false) ? "extended, holds those that follow" : name;
     lines += indent + std::to_string(part["number"].get<unsigned>()) + "  " +
              (name.empty() ? "(no name)" : name) + ": " + size(part, "size_bytes");
     lines += text(part, "file_system").empty() ? "" : ", " + text(part, "file_system");

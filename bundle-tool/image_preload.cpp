@@ -126,18 +126,17 @@ struct Preloaded {
   std::uint64_t grown_bytes = 0;
 };
 
-/// Writes into a fresh copy. What a manifest says of a layer may be too little in rare cases: then
-/// the layers are measured, and it is done again.
-template <typename Write>
-Status with_enough_room(const image::OsImage& original, const PreloadRelease& release,
-                        const ImagePreloadOptions& options, Console& console, Preloaded& result,
-                        const Write& write) {
-  OU_TRY(result.need, measure_release(original, release, false, options.additional_bytes, console));
+/// Measures and writes. What a manifest says of a layer may be too little in rare cases: then the
+/// layers are measured, and it is done again.
+/// \param measure told whether to read every layer \param write starts from the image as it was
+template <typename Measure, typename Write>
+Status with_enough_room(const ImagePreloadOptions& options, Console& console, Preloaded& result,
+                        const Measure& measure, const Write& write) {
+  OU_TRY(result.need, measure(false));
   Status status = write();
   if (!status && status.error().code() == ErrorCode::kNoSpace && !options.bundle.empty()) {
     console.note("the layers take more room than the bundle says: they are measured");
-    OU_TRY(result.need,
-           measure_release(original, release, true, options.additional_bytes, console));
+    OU_TRY(result.need, measure(true));
     status = write();
   }
   return status;
@@ -146,7 +145,10 @@ Status with_enough_room(const image::OsImage& original, const PreloadRelease& re
 Status preload_plain(const fs::path& path, const image::OsImage& original,
                      const PreloadRelease& release, const ImagePreloadOptions& options,
                      Console& console, Preloaded& result) {
-  return with_enough_room(original, release, options, console, result, [&]() -> Status {
+  const auto measure = [&](bool all) {
+    return measure_release(original, release, all, options.additional_bytes, console);
+  };
+  return with_enough_room(options, console, result, measure, [&]() -> Status {
     OU_TRY(PartialImage partial, PartialImage::make(path, original.file().whole(), console));
     OU_TRY(image::OsImage os, partial.open());
     OU_TRY(result.grown_bytes, write_release(os, release, result.need, console));
@@ -157,19 +159,25 @@ Status preload_plain(const fs::path& path, const image::OsImage& original,
   });
 }
 
-/// The image inside is copied out, changed, and put back into a copy of the flasher.
+/// The copy of the image inside is changed, and put into a copy of the flasher.
 Status preload_flasher(const fs::path& path, const image::OsImage& original,
-                       const image::InnerImage& inner, const image::OsImage& as_it_was,
+                       const image::InnerImage& inner, image::OsImage copy,
                        const PreloadRelease& release, const ImagePreloadOptions& options,
                        Console& console, Preloaded& result) {
-  return with_enough_room(as_it_was, release, options, console, result, [&]() -> Status {
-    OU_TRY(image::OsImage os,
-           image::open_inner_image(original, inner, path.parent_path(), console));
-    OU_TRY(result.grown_bytes, write_release(os, release, result.need, console));
+  const auto measure = [&](bool again) -> Result<image::StoreNeed> {
+    if (again) {
+      OU_TRY(copy, image::open_inner_image(original, inner, path.parent_path(), console));
+    }
+    return measure_release(copy, release, again, options.additional_bytes, console);
+  };
+  return with_enough_room(options, console, result, measure, [&]() -> Status {
+    OU_TRY(result.grown_bytes, write_release(copy, release, result.need, console));
     OU_TRY(PartialImage partial, PartialImage::make(path, original.file().whole(), console));
     OU_TRY(image::OsImage flasher, partial.open());
-    OU_CHECK(image::put_inner_image_back(flasher, inner, os.file(), console));
+    OU_CHECK(image::put_inner_image_back(flasher, inner, copy.file(), path.parent_path(), console));
+    console.phase("writing to the disk", 0);
     OU_CHECK(partial.commit());
+    console.finish();
     return base::ok();
   });
 }
@@ -229,11 +237,11 @@ Result<Outcome> image_preload(const ImagePreloadOptions& options, Console& conso
                      ": the image inside is signed for secure boot and must not be changed: "
                      "carry the applications in a bundle instead");
   }
-  OU_TRY(const image::OsImage as_it_was,
+  OU_TRY(image::OsImage copy,
          image::open_inner_image(os, inner, path.parent_path(), console).within(shown));
-  OU_TRY(preloaded.target, look_at_target(as_it_was).within(shown));
+  OU_TRY(preloaded.target, look_at_target(copy).within(shown));
   warn_about(release, preloaded.target, console);
-  OU_CHECK(preload_flasher(path, os, inner, as_it_was, release, options, console, preloaded)
+  OU_CHECK(preload_flasher(path, os, inner, std::move(copy), release, options, console, preloaded)
                .within(shown));
   return describe(options, release, preloaded, console);
 }

@@ -1,14 +1,10 @@
 #include "signing_keys.hpp"
 
-#include <fcntl.h>
-#include <termios.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/files.hpp"
 #include "bundle/key_limits.hpp"
+#include "secret.hpp"
 
 namespace tool {
 namespace {
@@ -17,87 +13,20 @@ using base::Error;
 using base::ErrorCode;
 using base::Result;
 
-constexpr char kInterrupt = 3;  // what Ctrl-C sends
-
-/// Turns off echo; Ctrl-C ends the line instead of the program, so that echo always comes back.
-class SilentTerminal {
- public:
-  explicit SilentTerminal(int fd) : fd_(fd), changed_(::tcgetattr(fd, &before_) == 0) {
-    termios silent = before_;
-    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO | ISIG);
-    silent.c_cc[VEOL] = kInterrupt;
-    changed_ = changed_ && ::tcsetattr(fd_, TCSAFLUSH, &silent) == 0;
-  }
-  SilentTerminal(const SilentTerminal&) = delete;
-  SilentTerminal& operator=(const SilentTerminal&) = delete;
-  ~SilentTerminal() {
-    if (changed_) {
-      static_cast<void>(::tcsetattr(fd_, TCSAFLUSH, &before_));
-    }
-  }
-
- private:
-  int fd_;
-  termios before_{};
-  bool changed_;
-};
-
-Result<std::string> ask(const std::string& prompt) {
-  const base::UniqueFd terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
-  if (!terminal.valid()) {
-    return Error(ErrorCode::kKeyPassword,
-                 std::string("a password is needed and there is no terminal to ask on: pass "
-                             "--password-file FILE or set ") +
-                     kPasswordVariable);
-  }
-  std::string line(bundle::kMaxPasswordBytes, '\0');
-  ssize_t length = 0;
-  {
-    // Silent before the prompt is shown: what is typed as soon as it appears is neither shown nor
-    // lost.
-    const SilentTerminal silent(terminal.get());
-    OU_CHECK(base::write_all(terminal.get(), base::as_bytes(prompt)));
-    length = ::read(terminal.get(), line.data(), line.size());
-  }
-  OU_CHECK(base::write_all(terminal.get(), base::as_bytes("\n")));
-  if (length <= 0) {
-    return Error(ErrorCode::kKeyPassword, "no password was given");
-  }
-  line.resize(static_cast<std::size_t>(length));
-  if (line.back() == kInterrupt) {
-    return Error(ErrorCode::kCancelled, "cancelled");
-  }
-  if (line.back() == '\n') {
-    line.pop_back();
-  }
-  return line;
-}
-
-/// From the file or the environment, if there is one.
-Result<std::optional<std::string>> given_password(const std::filesystem::path& password_file) {
-  if (!password_file.empty()) {
-    OU_TRY(const base::Bytes bytes, base::read_file(password_file, bundle::kMaxPasswordBytes));
-    const std::string_view text = base::as_text(bytes);
-    std::string_view line = text.substr(0, text.find('\n'));
-    if (line.ends_with('\r')) {
-      line.remove_suffix(1);
-    }
-    return std::optional<std::string>(line);
-  }
-  if (const char* variable = std::getenv(kPasswordVariable)) {
-    return std::optional<std::string>(variable);
-  }
-  return std::optional<std::string>();
+SecretSource source_of(const std::filesystem::path& password_file, std::string prompt) {
+  return {.file = password_file,
+          .variable = kPasswordVariable,
+          .option = "--password-file",
+          .what = "password",
+          .prompt = std::move(prompt),
+          .max_bytes = bundle::kMaxPasswordBytes,
+          .missing = ErrorCode::kKeyPassword};
 }
 
 /// The password of the encrypted key at `key`.
 Result<std::string> password_of(const std::filesystem::path& key,
                                 const std::filesystem::path& password_file) {
-  OU_TRY(auto password, given_password(password_file));
-  if (password) {
-    return *std::move(password);
-  }
-  return ask("Password of " + key.string() + ": ");
+  return read_secret(source_of(password_file, "Password of " + key.string() + ": "));
 }
 
 /// What both kinds of secret keys have: a file, a way to tell that it is encrypted, a parser.
@@ -150,10 +79,11 @@ std::string signature_comment(const bundle::Manifest& manifest) {
 }
 
 Result<std::string> choose_password(const std::filesystem::path& password_file) {
-  OU_TRY(std::optional<std::string> password, given_password(password_file));
+  const SecretSource source = source_of(password_file, "Password for the new key: ");
+  OU_TRY(std::optional<std::string> password, given_secret(source));
   if (!password) {
-    OU_TRY(password, ask("Password for the new key: "));
-    OU_TRY(const std::string again, ask("The same again: "));
+    OU_TRY(password, ask_secret(source));
+    OU_TRY(const std::string again, ask_secret(source_of(password_file, "The same again: ")));
     if (*password != again) {
       return Error(ErrorCode::kKeyPassword, "the two passwords differ; nothing was written");
     }

@@ -53,6 +53,8 @@ quiet_work() {
   echo $? > "$log/lint.status"
   { nice cmake --preset asan && nice cmake --build --preset asan --target unit_tests; } > "$log/build-asan.log" 2>&1
   echo $? > "$log/build-asan.status"
+  { nice cmake --preset fuzz && nice cmake --build --preset fuzz --target fuzz_targets; } > "$log/build-fuzz.log" 2>&1
+  echo $? > "$log/build-fuzz.status"
 }
 
 # What quiet_work said of NAME, as a step.
@@ -68,11 +70,12 @@ if build dev; then
   quiet_work &
   quiet=$!
   tests dev "${slow[@]}"
-  say "lint, and the build for the address sanitizer, have been running meanwhile"
+  say "lint, and the builds for the address sanitizer and the fuzz targets, have been running meanwhile"
   wait "$quiet"
   finished lint
   finished build-asan && tests asan -L unit
   build tsan thread_tests && tests tsan -L unit
+  finished build-fuzz && step fuzz tests/fuzz/run.sh 20
 fi
 say "done in $((SECONDS - started)) s"
 [ "$failed" -eq 0 ] && echo "PASS: everything passed" || echo "FAIL: see above"

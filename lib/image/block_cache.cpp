@@ -10,9 +10,9 @@ constexpr std::size_t kWays = 8;  // slots that a block may be in
 
 }  // namespace
 
-BlockCache::BlockCache(std::uint32_t block_bytes)
+BlockCache::BlockCache(std::uint32_t block_bytes, std::uint64_t size_bytes)
     : block_bytes_(block_bytes),
-      slots_(std::max(kCacheBytes / block_bytes / kWays, std::size_t{1}) * kWays),
+      slots_((std::min(kCacheBytes, size_bytes) / block_bytes / kWays + 1) * kWays),
       bytes_(slots_.size() * block_bytes) {}
 
 std::size_t BlockCache::first_slot_of(std::uint64_t block) const {

@@ -14,8 +14,8 @@ namespace image {
 
 class BlockCache {
  public:
-  /// Empty, for blocks of `block_bytes`.
-  explicit BlockCache(std::uint32_t block_bytes);
+  /// Empty, for blocks of `block_bytes` of a range of `size_bytes`.
+  BlockCache(std::uint32_t block_bytes, std::uint64_t size_bytes);
 
   /// One block. \error as BlockRange::read() and write(): an older block may have to be written
   base::Status read(const BlockRange& range, std::uint64_t block, std::span<std::uint8_t> buffer);

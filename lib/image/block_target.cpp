@@ -130,9 +130,8 @@ Status BlockTarget::zero(std::uint64_t at, std::uint64_t size_bytes) {
                     static_cast<off_t>(size_bytes)) == 0) {
       return base::ok();
     }
-    if (errno != EOPNOTSUPP && errno != EINVAL) {
-      return failure(errno, "write zeros to", at);
-    }
+    // Bridges that lack the command answer with all kinds of errors; if it is the drive that is
+    // bad, writing says so.
     zeroes_by_command_ = false;
   }
   return zero_where_needed(at, size_bytes);

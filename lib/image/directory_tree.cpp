@@ -4,6 +4,8 @@
 
 namespace image {
 
+using base::Error;
+using base::ErrorCode;
 using base::Result;
 using base::Status;
 
@@ -29,8 +31,18 @@ const DirectoryTree::Child* DirectoryTree::find(DirectoryId directory,
   return found == children.end() ? nullptr : &found->second;
 }
 
+Status DirectoryTree::count(const std::string& name, const std::string& target) {
+  text_bytes_ += name.size() + target.size();
+  if (++nodes_ > kMaxTreeNodes || text_bytes_ > kMaxTreeTextBytes) {
+    return Error(ErrorCode::kLimitExceeded,
+                 "a layer has more than two million files, or more than 256 MiB of names");
+  }
+  return base::ok();
+}
+
 Result<DirectoryId> DirectoryTree::add_directory(DirectoryId parent, const std::string& name,
                                                  const LayerEntry& entry) {
+  OU_CHECK(count(name, ""));
   OU_TRY(const NodeId node, store_->make(entry, nullptr));
   const DirectoryId id = directories_.size();
   directories_[parent].children.emplace(name, Child{node, LayerEntry::Kind::kDirectory, id});
@@ -45,6 +57,7 @@ Status DirectoryTree::add(DirectoryId parent, const std::string& name, const Lay
     static_cast<void>(added);
     return base::ok();
   }
+  OU_CHECK(count(name, entry.link_target));
   OU_TRY(const NodeId node, store_->make(entry, content));
   directories_[parent].children.emplace(name, Child{node, entry.kind, 0});
   if (entry.kind == LayerEntry::Kind::kSymlink) {
@@ -69,6 +82,7 @@ Status DirectoryTree::add_file(DirectoryId parent, const std::string& name,
 
 Status DirectoryTree::add_link(DirectoryId parent, const std::string& name, const Child& to) {
   const Child child = to;
+  OU_CHECK(count(name, ""));
   OU_CHECK(store_->add_link(child.node));
   directories_[parent].children.emplace(name, child);
   return base::ok();

@@ -13,6 +13,10 @@
 
 namespace image {
 
+/// What one tree may hold in memory: a few bytes of an archive can name thousands of directories.
+inline constexpr std::size_t kMaxTreeNodes = 2'000'000;
+inline constexpr std::uint64_t kMaxTreeTextBytes = std::uint64_t{256} * 1024 * 1024;
+
 /// A directory of a DirectoryTree: an index.
 using DirectoryId = std::size_t;
 
@@ -36,7 +40,9 @@ class DirectoryTree {
   /// Where a symbolic link of this tree leads. \pre it is one
   [[nodiscard]] const std::string& target_of(NodeId symlink) const { return targets_.at(symlink); }
 
-  /// \pre nothing has that name there \error those of NodeStore::make()
+  /// \pre nothing has that name there
+  /// \error those of NodeStore::make(); ErrorCode::kLimitExceeded above kMaxTreeNodes or
+  ///   kMaxTreeTextBytes, also for the other additions
   base::Result<DirectoryId> add_directory(DirectoryId parent, const std::string& name,
                                           const LayerEntry& entry);
   base::Status add(DirectoryId parent, const std::string& name, const LayerEntry& entry,
@@ -62,10 +68,13 @@ class DirectoryTree {
     std::map<std::string, Child> children;
   };
   explicit DirectoryTree(NodeStore& store) : store_(&store) {}
+  base::Status count(const std::string& name, const std::string& target);
   NodeStore* store_;
   std::vector<Directory> directories_;
   std::unordered_map<NodeId, std::string> targets_;
   std::uint64_t size_bytes_ = 0;
+  std::size_t nodes_ = 0;
+  std::uint64_t text_bytes_ = 0;
 };
 
 /// An entry of root's, with a fixed time.

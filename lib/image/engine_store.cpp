@@ -85,10 +85,10 @@ Result<std::string> read_config(const ExtFileSystem& files, const std::string& r
 }
 
 Result<std::uint64_t> size_of_image(const ExtFileSystem& files, const std::string& root,
-                                    const oci::Digest& id) {
+                                    const oci::Digest& id, LayersByChainId& known) {
   OU_TRY(const std::string bytes, read_config(files, root, id));
   OU_TRY(const oci::ImageConfig config, oci::parse_image_config(bytes));
-  OU_TRY(const auto layers, find_stored_layers(files, root, config));
+  OU_TRY(const auto layers, find_stored_layers(files, root, config, known));
   std::uint64_t total = 0;
   for (const StoredLayer& layer : layers) {
     total += layer.size_bytes;  // 127 sizes of at most 2^63: they can wrap
@@ -171,12 +171,13 @@ Status EngineStore::read_images() {
     return base::ok();  // a store that never had an image
   }
   OU_TRY(const auto entries, files_->list(*directory, kMaxStoredImages));
+  LayersByChainId known;
   for (const ExtEntry& entry : entries) {
     const auto id = oci::Digest::parse("sha256:" + entry.name);
     if (!id) {
       continue;  // an engine leaves temporary files behind after a power cut
     }
-    auto size = size_of_image(*files_, root_, *id);
+    auto size = size_of_image(*files_, root_, *id, known);
     if (!size) {
       problems_.push_back("image " + id->text() + ": " + size.error().message());
       continue;
@@ -225,7 +226,8 @@ const StoredImage* EngineStore::find(const std::string& name) const {
 Result<std::unique_ptr<oci::ImageSource>> EngineStore::open_image(const StoredImage& image) const {
   OU_TRY(std::string bytes, read_config(*files_, root_, image.id).within(image.id.text()));
   OU_TRY(oci::ImageConfig config, oci::parse_image_config(bytes).within(image.id.text()));
-  OU_TRY(auto layers, find_stored_layers(*files_, root_, config).within(image.id.text()));
+  LayersByChainId known;
+  OU_TRY(auto layers, find_stored_layers(*files_, root_, config, known).within(image.id.text()));
   return std::unique_ptr<oci::ImageSource>(
       std::make_unique<StoreImage>(files_, std::move(bytes), std::move(config), std::move(layers)));
 }
@@ -233,7 +235,9 @@ Result<std::unique_ptr<oci::ImageSource>> EngineStore::open_image(const StoredIm
 Result<std::vector<std::string>> EngineStore::layer_paths(const StoredImage& image) const {
   OU_TRY(const std::string bytes, read_config(*files_, root_, image.id).within(image.id.text()));
   OU_TRY(const oci::ImageConfig config, oci::parse_image_config(bytes).within(image.id.text()));
-  OU_TRY(const auto layers, find_stored_layers(*files_, root_, config).within(image.id.text()));
+  LayersByChainId known;
+  OU_TRY(const auto layers,
+         find_stored_layers(*files_, root_, config, known).within(image.id.text()));
   std::vector<std::string> paths;
   for (const StoredLayer& layer : layers) {
     paths.push_back(layer.path);

@@ -3,6 +3,7 @@
 #include <ext2fs/ext2fs.h>
 
 #include <cerrno>
+#include <cstdarg>
 #include <mutex>
 #include <utility>
 
@@ -11,9 +12,24 @@ namespace image {
 using base::Error;
 using base::ErrorCode;
 
+namespace {
+
+/// libext2fs calls this where it has no caller to tell, such as for a block number that cannot be.
+void say_nothing(const char* /*program*/, long /*code*/, const char* /*format*/,
+                 va_list /*arguments*/) {}
+
+}  // namespace
+
+void prepare_ext2fs() {
+  static std::once_flag done;
+  std::call_once(done, [] {
+    initialize_ext2_error_table();
+    static_cast<void>(set_com_err_hook(say_nothing));
+  });
+}
+
 base::Error ext_error(long code, std::string doing) {
-  static std::once_flag texts;
-  std::call_once(texts, [] { initialize_ext2_error_table(); });
+  prepare_ext2fs();
   switch (code) {
     case EXT2_ET_BLOCK_ALLOC_FAIL:
     case EXT2_ET_DIR_NO_SPACE:

@@ -7,6 +7,9 @@
 
 namespace image {
 
+/// Makes libext2fs ready for this process: its texts are there, and it prints nothing by itself.
+void prepare_ext2fs();
+
 /// \param code an errcode_t other than 0; what is full is kNoSpace, what the system says is kIo,
 /// and
 ///   all else is damage, kDiskImage

@@ -51,6 +51,7 @@ ExtFileSystem::~ExtFileSystem() = default;
 
 base::Result<ExtFileSystem> ExtFileSystem::open(const BlockRange& range, Access access) {
   OU_CHECK(check_superblock(range, access));
+  prepare_ext2fs();
   auto state = std::make_unique<State>(range);
   state->access = access;
   const int flags = EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP |

@@ -54,7 +54,8 @@ errcode_t to_ext(const base::Status& status, errcode_t outside) {
 
 BlockCache& cache_of(Channel& channel) {
   if (!channel.cache) {
-    channel.cache.emplace(static_cast<std::uint32_t>(channel.channel.block_size));
+    channel.cache.emplace(static_cast<std::uint32_t>(channel.channel.block_size),
+                          channel.range.size_bytes());
   }
   return *channel.cache;
 }

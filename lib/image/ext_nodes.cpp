@@ -5,14 +5,15 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 #include "base/printable.hpp"
 #include "base/sizes.hpp"
 #include "image/ext_blocks.hpp"
 #include "image/ext_content.hpp"
+#include "image/ext_directory_blocks.hpp"
 #include "image/ext_errors.hpp"
+#include "image/ext_inode.hpp"
 
 namespace image {
 namespace {
@@ -23,33 +24,8 @@ using base::Result;
 using base::Status;
 
 constexpr std::size_t kPieceBytes = std::size_t{1} * 1024 * 1024;
-constexpr std::size_t kPlainInodeBytes = 128;
-constexpr std::size_t kExtraBytes = 32;  // of ext2_inode_large behind the plain inode
-constexpr std::size_t kInodeTargetBytes = sizeof(ext2_inode_large::i_block);
-constexpr std::int64_t kMaxTime = 15'032'385'535;      // 2446: 34 bits from 1901
-constexpr std::int64_t kMaxPlainTime = 2'147'483'647;  // 2038: inodes of 128 bytes
-constexpr std::uint32_t kAttributeMagic = EXT2_EXT_ATTR_MAGIC;
 
 using Kind = LayerEntry::Kind;
-
-std::uint16_t type_bits(Kind kind) {
-  switch (kind) {
-    case Kind::kDirectory:
-      return LINUX_S_IFDIR;
-    case Kind::kSymlink:
-      return LINUX_S_IFLNK;
-    case Kind::kCharDevice:
-      return LINUX_S_IFCHR;
-    case Kind::kBlockDevice:
-      return LINUX_S_IFBLK;
-    case Kind::kFifo:
-      return LINUX_S_IFIFO;
-    case Kind::kFile:
-    case Kind::kHardlink:
-      break;
-  }
-  return LINUX_S_IFREG;
-}
 
 int directory_type(Kind kind) {
   switch (kind) {
@@ -81,94 +57,6 @@ bool is_kept_attribute(std::string_view name) {
   return name == "system.posix_acl_access" || name == "system.posix_acl_default";
 }
 
-/// An inode with all that a file system keeps for it.
-class Inode {
- public:
-  explicit Inode(std::size_t size) : words_(size / sizeof(std::uint64_t)) {}
-
-  ext2_inode_large& large() { return *reinterpret_cast<ext2_inode_large*>(words_.data()); }
-  ext2_inode* plain() { return reinterpret_cast<ext2_inode*>(words_.data()); }
-  [[nodiscard]] int size() const { return static_cast<int>(words_.size() * sizeof(std::uint64_t)); }
-  [[nodiscard]] bool has_extra() const { return size() > static_cast<int>(kPlainInodeBytes); }
-  void clear() { std::fill(words_.begin(), words_.end(), 0); }
-
-  [[nodiscard]] bool has_attributes() {
-    if (large().i_file_acl != 0 || large().osd2.linux2.l_i_file_acl_high != 0) {
-      return true;
-    }
-    const std::size_t at = kPlainInodeBytes + (has_extra() ? large().i_extra_isize : 0U);
-    std::uint32_t magic = 0;
-    if (!has_extra() || at + sizeof(magic) > static_cast<std::size_t>(size())) {
-      return false;
-    }
-    std::memcpy(&magic, reinterpret_cast<const char*>(words_.data()) + at, sizeof(magic));
-    return magic == kAttributeMagic;
-  }
-
-  void set_owner(const LayerEntry& entry) {
-    large().i_uid = static_cast<std::uint16_t>(entry.uid);
-    ext2fs_set_i_uid_high(large(), static_cast<std::uint16_t>(entry.uid >> 16U));
-    large().i_gid = static_cast<std::uint16_t>(entry.gid);
-    ext2fs_set_i_gid_high(large(), static_cast<std::uint16_t>(entry.gid >> 16U));
-  }
-
-  /// All times are the entry's: nobody asks a layer's file when it was made here.
-  void set_times(const LayerEntry& entry) {
-    std::int64_t seconds = entry.mtime_seconds;
-    std::uint32_t nanoseconds = entry.mtime_nanoseconds;
-    if (seconds < 0 || seconds > (has_extra() ? kMaxTime : kMaxPlainTime)) {
-      seconds = 0;  // as engines do with a time that is out of range
-      nanoseconds = 0;
-    }
-    const auto low = static_cast<std::uint32_t>(seconds);
-    large().i_atime = large().i_ctime = large().i_mtime = low;
-    if (has_extra()) {
-      // The low word counts as signed, so what is above 2038 borrows from the two epoch bits.
-      const std::int64_t epoch = (seconds - static_cast<std::int32_t>(low)) >> 32U;
-      const auto extra = (nanoseconds << 2U) | (static_cast<std::uint32_t>(epoch) & 3U);
-      large().i_atime_extra = large().i_ctime_extra = large().i_mtime_extra = extra;
-      large().i_crtime = low;
-      large().i_crtime_extra = extra;
-    }
-  }
-
-  void set_size(std::uint64_t bytes) {
-    large().i_size = static_cast<std::uint32_t>(bytes);
-    large().i_size_high = static_cast<std::uint32_t>(bytes >> 32U);
-  }
-
-  void set_extents(const Extents& extents) {
-    large().i_flags |= EXT4_EXTENTS_FL;
-    auto* const header = reinterpret_cast<ext3_extent_header*>(large().i_block);
-    header->eh_magic = ext2fs_cpu_to_le16(EXT3_EXT_MAGIC);
-    header->eh_max = ext2fs_cpu_to_le16(kInodeExtents);
-    if (extents.size() > kInodeExtents) {
-      return;  // ExtBlocks::record() adds them
-    }
-    header->eh_entries = ext2fs_cpu_to_le16(static_cast<std::uint16_t>(extents.size()));
-    auto* record = reinterpret_cast<ext3_extent*>(header + 1);
-    for (const Extent& extent : extents) {
-      record->ee_block = ext2fs_cpu_to_le32(static_cast<std::uint32_t>(extent.logical));
-      record->ee_len = ext2fs_cpu_to_le16(static_cast<std::uint16_t>(extent.blocks));
-      record->ee_start = ext2fs_cpu_to_le32(static_cast<std::uint32_t>(extent.physical));
-      record->ee_start_hi = ext2fs_cpu_to_le16(static_cast<std::uint16_t>(extent.physical >> 32U));
-      ++record;
-    }
-  }
-
-  /// \source Linux, include/linux/kdev_t.h: old_encode_dev(), new_encode_dev()
-  void set_device(std::uint32_t major, std::uint32_t minor) {
-    if (major < 256 && minor < 256) {
-      large().i_block[0] = (major << 8U) | minor;
-    } else {
-      large().i_block[1] = (minor & 0xFFU) | (major << 8U) | ((minor & ~0xFFU) << 12U);
-    }
-  }
-
- private:
-  std::vector<std::uint64_t> words_;
-};
-
 }  // namespace
 
 struct ExtNodes::State {
@@ -179,10 +67,10 @@ struct ExtNodes::State {
   base::Bytes piece;
   ext2_ino_t next_inode = 0;
 
-  [[nodiscard]] Inode blank() const { return Inode(EXT2_INODE_SIZE(fs->super)); }
+  [[nodiscard]] ExtInode blank() const { return ExtInode(EXT2_INODE_SIZE(fs->super)); }
 
-  Result<Inode> read(NodeId node) {
-    Inode inode = blank();
+  Result<ExtInode> read(NodeId node) {
+    ExtInode inode = blank();
     if (const errcode_t error = ext2fs_read_inode_full(fs, node, inode.plain(), inode.size());
         error != 0) {
       return ext_error(error, "read an inode");
@@ -190,7 +78,7 @@ struct ExtNodes::State {
     return inode;
   }
 
-  Status write(NodeId node, Inode& inode) {
+  Status write(NodeId node, ExtInode& inode) {
     if (const errcode_t error = ext2fs_write_inode_full(fs, node, inode.plain(), inode.size());
         error != 0) {
       return ext_error(error, "write an inode");
@@ -290,7 +178,7 @@ struct ExtNodes::State {
     std::size_t used_ = 0;     // of the piece
   };
 
-  Status set_blocks(Inode& inode, const Extents& extents) {
+  Status set_blocks(ExtInode& inode, const Extents& extents) {
     std::uint64_t count = 0;
     for (const Extent& extent : extents) {
       count += extent.blocks;
@@ -302,7 +190,7 @@ struct ExtNodes::State {
     return base::ok();
   }
 
-  Status write_with_extents(NodeId node, Inode& inode, const Extents& extents) {
+  Status write_with_extents(NodeId node, ExtInode& inode, const Extents& extents) {
     OU_CHECK(set_blocks(inode, extents));
     OU_CHECK(write(node, inode));
     return extents.size() > kInodeExtents ? blocks.record(node, extents) : base::ok();
@@ -377,7 +265,7 @@ Result<std::unique_ptr<ExtNodes>> ExtNodes::open(ExtFileSystem& files) {
       fs->inode_map == nullptr || fs->block_map == nullptr) {
     return Error(
         ErrorCode::kDiskImageUnsupported,
-        "the data partition is no ext4 as balenaOS makes it (extents, file types, extended "
+        "the file system is no ext4 as balenaOS makes it (extents, file types, extended "
         "attributes)");
   }
   return std::unique_ptr<ExtNodes>(new ExtNodes(std::make_unique<State>(fs)));
@@ -386,16 +274,8 @@ Result<std::unique_ptr<ExtNodes>> ExtNodes::open(ExtFileSystem& files) {
 Result<NodeId> ExtNodes::make(const LayerEntry& entry, oci::ByteSource* content) {
   State& state = *state_;
   OU_TRY(const NodeId node, state.take_inode(entry.kind == Kind::kDirectory));
-  Inode inode = state.blank();
-  ext2_inode_large& large = inode.large();
-  const std::uint32_t permissions = entry.kind == Kind::kSymlink ? 0777U : entry.permissions;
-  large.i_mode = static_cast<std::uint16_t>(type_bits(entry.kind) | permissions);
-  large.i_links_count = 1;
-  if (inode.has_extra()) {
-    large.i_extra_isize = kExtraBytes;
-  }
-  inode.set_owner(entry);
-  inode.set_times(entry);
+  ExtInode inode = state.blank();
+  inode.start(entry);
   Extents extents;
   switch (entry.kind) {
     case Kind::kFile: {
@@ -409,11 +289,11 @@ Result<NodeId> ExtNodes::make(const LayerEntry& entry, oci::ByteSource* content)
       break;
     }
     case Kind::kSymlink:
-      inode.set_size(entry.link_target.size());
-      if (entry.link_target.size() < kInodeTargetBytes) {
-        std::memcpy(large.i_block, entry.link_target.data(), entry.link_target.size());
+      if (entry.link_target.size() < ExtInode::kInodeTargetBytes) {
+        inode.set_target(entry.link_target);
         OU_CHECK(state.write(node, inode));
       } else {
+        inode.set_size(entry.link_target.size());
         base::Bytes block(state.fs->blocksize);
         std::copy_n(entry.link_target.begin(),
                     std::min<std::size_t>(entry.link_target.size(), kMaxTargetBytes),
@@ -440,7 +320,7 @@ Result<NodeId> ExtNodes::make(const LayerEntry& entry, oci::ByteSource* content)
 }
 
 Status ExtNodes::change(NodeId node, const LayerEntry& entry) {
-  OU_TRY(Inode inode, state_->read(node));
+  OU_TRY(ExtInode inode, state_->read(node));
   ext2_inode_large& large = inode.large();
   inode.set_owner(entry);
   inode.set_times(entry);
@@ -457,12 +337,12 @@ Status ExtNodes::change(NodeId node, const LayerEntry& entry) {
 }
 
 Status ExtNodes::set_attribute(NodeId node, const std::string& name, const std::string& value) {
-  OU_TRY(Inode inode, state_->read(node));
+  OU_TRY(ExtInode inode, state_->read(node));
   return state_->set_attributes(node, {{name, value}}, inode.has_attributes(), false);
 }
 
 Status ExtNodes::add_link(NodeId node) {
-  OU_TRY(Inode inode, state_->read(node));
+  OU_TRY(ExtInode inode, state_->read(node));
   if (inode.large().i_links_count >= kMaxNodeLinks) {
     return Error(ErrorCode::kLimitExceeded, "a file has more than 65000 names");
   }
@@ -471,71 +351,15 @@ Status ExtNodes::add_link(NodeId node) {
 }
 
 Result<std::uint64_t> ExtNodes::remove(NodeId node, Kind kind) {
-  OU_TRY(Inode inode, state_->read(node));
+  OU_TRY(ExtInode inode, state_->read(node));
   if (--inode.large().i_links_count > 0) {
     OU_CHECK(state_->write(node, inode));
     return std::uint64_t{0};
   }
-  const std::uint64_t size =
-      inode.large().i_size | (std::uint64_t{inode.large().i_size_high} << 32U);
+  const std::uint64_t size = inode.content_bytes();
   OU_CHECK(release_inode(state_->fs, node, *inode.plain()));
   return kind == Kind::kFile || kind == Kind::kSymlink ? size : 0;
 }
-
-namespace {
-
-/// Puts entries into blocks, each but a block's last one as long as it has to be.
-class DirectoryBlocks {
- public:
-  DirectoryBlocks(ext2_filsys fs, std::uint32_t tail_bytes)
-      : fs_(fs), room_(fs->blocksize - tail_bytes), tail_(tail_bytes > 0) {}
-
-  void add(std::string_view name, NodeId node, int type) {
-    const std::size_t bytes = directory_entry_bytes(name.size());
-    if (blocks_.empty() || used_ + bytes > room_) {
-      close_block();
-      blocks_.resize(blocks_.size() + fs_->blocksize);
-      used_ = 0;
-    }
-    last_ = used_;
-    ext2_dir_entry* const entry = at(last_);
-    entry->inode = node;
-    static_cast<void>(ext2fs_set_rec_len(fs_, static_cast<unsigned>(bytes), entry));
-    ext2fs_dirent_set_name_len(entry, static_cast<int>(name.size()));
-    ext2fs_dirent_set_file_type(entry, type);
-    std::copy(name.begin(), name.end(), entry->name);
-    used_ += bytes;
-  }
-
-  base::Bytes finish() {
-    close_block();
-    return std::move(blocks_);
-  }
-
- private:
-  [[nodiscard]] std::uint8_t* block() { return blocks_.data() + blocks_.size() - fs_->blocksize; }
-  ext2_dir_entry* at(std::size_t offset) {
-    return reinterpret_cast<ext2_dir_entry*>(block() + offset);
-  }
-  void close_block() {
-    if (blocks_.empty()) {
-      return;
-    }
-    static_cast<void>(ext2fs_set_rec_len(fs_, static_cast<unsigned>(room_ - last_), at(last_)));
-    if (tail_) {
-      ext2fs_initialize_dirent_tail(fs_, EXT2_DIRENT_TAIL(block(), fs_->blocksize));
-    }
-  }
-
-  ext2_filsys fs_;
-  std::size_t room_;
-  bool tail_;
-  base::Bytes blocks_;
-  std::size_t used_ = 0;  // of the last block
-  std::size_t last_ = 0;  // where in it the last entry is
-};
-
-}  // namespace
 
 Status ExtNodes::write_directory(NodeId directory, NodeId parent,
                                  const std::vector<NamedNode>& entries) {
@@ -564,7 +388,7 @@ Status ExtNodes::write_directory(NodeId directory, NodeId parent,
     ExtBlocks::add(extents, got);
     done += got.blocks;
   }
-  OU_TRY(Inode inode, state_->read(directory));
+  OU_TRY(ExtInode inode, state_->read(directory));
   inode.set_size(bytes.size());
   if (links >= kMaxNodeLinks && ext2fs_has_feature_dir_nlink(fs->super) == 0) {
     return Error(ErrorCode::kLimitExceeded, "a directory has more than 65000 directories in it");
@@ -596,7 +420,7 @@ Status ExtNodes::attach(NodeId directory, const NamedNode& entry) {
   if (entry.kind != Kind::kDirectory) {
     return base::ok();
   }
-  OU_TRY(Inode inode, state_->read(directory));
+  OU_TRY(ExtInode inode, state_->read(directory));
   if (inode.large().i_links_count >= kMaxNodeLinks) {
     return Error(ErrorCode::kLimitExceeded, "a directory has more than 65000 directories in it");
   }

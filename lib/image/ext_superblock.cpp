@@ -51,7 +51,7 @@ base::Status check_sizes(Superblock& super, const BlockRange& range) {
   if (super.s_log_block_size > kMaxBlockLog) {
     return damaged("its blocks have an impossible size");
   }
-  const std::uint64_t block_bytes = EXT2_BLOCK_SIZE(&super);
+  const auto block_bytes = static_cast<std::uint64_t>(EXT2_BLOCK_SIZE(&super));
   const std::uint64_t blocks = ext2fs_blocks_count(&super);
   if (blocks > range.size_bytes() / block_bytes) {
     return Error(ErrorCode::kDiskImage,

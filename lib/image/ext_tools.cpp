@@ -168,28 +168,29 @@ base::Status check_ext_file_system(const BlockRange& range) {
 }
 
 base::Status grow_ext_file_system(const BlockRange& range, const std::filesystem::path& scratch) {
-  OU_TRY(const ExtSize before, read_ext_size(range));
-  const std::uint64_t blocks = range.size_bytes() / before.block_bytes;
-  if (blocks == before.blocks) {
+  auto opened = ExtFileSystem::open(range, ExtFileSystem::Access::kChange);
+  if (!opened) {
+    return std::move(opened).error().within("grow an ext file system");
+  }
+  const std::uint64_t block_bytes = opened->block_bytes();
+  const std::uint64_t size_before = opened->size_bytes();
+  const std::uint64_t blocks = range.size_bytes() / block_bytes;
+  if (blocks * block_bytes == size_before) {
     return base::ok();
   }
   OU_TRY(const SharedFd fd, make_scratch_file(scratch));
-  if (::ftruncate(fd->get(), static_cast<off_t>(blocks * before.block_bytes)) != 0) {
+  if (::ftruncate(fd->get(), static_cast<off_t>(blocks * block_bytes)) != 0) {
     return Error::from_errno(errno, "make a scratch file in " + scratch.string());
   }
-  const BlockRange copy(fd, 0, blocks * before.block_bytes);
-  time_t now = 0;
-  {
-    OU_TRY(const ExtFileSystem present, ExtFileSystem::open(range, ExtFileSystem::Access::kChange));
-    now = present.handle()->now;
-    OU_CHECK(copy_used(present, range, copy));
-  }
+  const BlockRange copy(fd, 0, blocks * block_bytes);
+  OU_CHECK(copy_used(*opened, range, copy));
+  const time_t now = opened->handle()->now;
   // Only what is sound is given to resize2fs, and only what is sound comes back.
   OU_CHECK(check_ext_file_system(copy));
   OU_CHECK(run_resize2fs(copy, blocks, now));
   OU_CHECK(check_ext_file_system(copy));
   OU_TRY(const ExtFileSystem grown, ExtFileSystem::open(copy, ExtFileSystem::Access::kChange));
-  OU_CHECK(clear_from(range, before.blocks * before.block_bytes));
+  OU_CHECK(clear_from(range, size_before));
   return carry_over_used(grown, range);
 }
 

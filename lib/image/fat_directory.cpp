@@ -19,7 +19,6 @@ constexpr std::uint8_t kVolumeLabel = 0x08;
 constexpr std::uint8_t kDirectory = 0x10;
 constexpr std::uint8_t kLongName = 0x0F;
 constexpr unsigned kMaxPieces = 20;
-constexpr std::size_t kPieceBytes = 26;  // 13 characters
 
 std::uint8_t checksum(ByteView short_name) {
   std::uint8_t sum = 0;

@@ -1,5 +1,6 @@
-// A FAT file system inside an image, through mtools. The tools work on a copy of the volume, so
-// that nothing outside of it can be changed and a change arrives as a whole or not at all.
+// A FAT file system inside an image, read by FatReader and written through mtools. The tools work
+// on a copy of the volume, so that nothing outside of it can be changed and a change arrives as a
+// whole or not at all.
 #pragma once
 
 #include <filesystem>
@@ -22,7 +23,7 @@ struct FatEntry {
 class FatVolume {
  public:
   /// \error ErrorCode::kDiskImage when it is no FAT, is larger than its range or is damaged;
-  ///   kNotFound when mtools is not installed; kNoSpace, kIo
+  ///   kLimitExceeded above 4 GiB; kNoSpace, kIo
   static base::Result<FatVolume> open(const BlockRange& range,
                                       const std::filesystem::path& scratch);
 
@@ -33,9 +34,13 @@ class FatVolume {
                                                                    std::uint64_t limit_bytes) const;
   /// \param path "" is the root \error ErrorCode::kDiskImage, kIo; kNotFound
   [[nodiscard]] base::Result<std::vector<FatEntry>> list(const std::string& path) const;
-  /// Replaces or makes a file; missing directories are made. \error ErrorCode::kNoSpace, kIo
+  /// Replaces or makes a file; missing directories are made. After an error, except kNoSpace and
+  /// kUsage, the copy is not to be committed.
+  /// \error ErrorCode::kUsage for a name that FAT does not take; kNotFound when mtools is not
+  ///   installed; kDiskImage when a directory is in its place; kNoSpace, kLimitExceeded, kIo
   base::Status write_file(const std::string& path, std::string_view content);
-  /// Fine when it is not there. \error ErrorCode::kIo
+  /// Fine when it is not there. \error ErrorCode::kUsage for a directory, or a name with brackets;
+  ///   kNotFound when mtools is not installed; kIo
   base::Status remove_file(const std::string& path);
 
   /// Checks the copy (both tables alike, free count right) and writes what has changed back to the

@@ -156,6 +156,12 @@ std::uint64_t GptTable::entries_sectors() const {
   return base::in_blocks(entries_.size(), sector_bytes_) / sector_bytes_;
 }
 
+bool GptTable::is_under(const GptPartition& partition) const {
+  const auto entries = load_le<std::uint64_t>(header_, kEntriesSectorAt);
+  return partition.first_sector < 2 ||
+         (partition.first_sector < entries + entries_sectors() && partition.last_sector >= entries);
+}
+
 std::uint64_t GptTable::size_after(const BlockRange& whole, const Insertion& room) const {
   std::uint64_t sectors = whole.size_bytes() / sector_bytes_ + room.count;
   for (const GptPartition& partition : partitions()) {

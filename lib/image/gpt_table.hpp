@@ -31,6 +31,9 @@ class GptTable {
   [[nodiscard]] std::uint32_t sector_bytes() const { return sector_bytes_; }
   [[nodiscard]] std::vector<GptPartition> partitions() const;
 
+  /// Whether a partition lies over the table that names it.
+  [[nodiscard]] bool is_under(const GptPartition& partition) const;
+
   /// How large the disk has to be after the insertion: what is behind the last partition stays
   /// free, and the second copy fits.
   [[nodiscard]] std::uint64_t size_after(const BlockRange& whole, const Insertion& room) const;

@@ -5,7 +5,11 @@
 #include "base/printable.hpp"
 #include "base/sizes.hpp"
 #include "image/ext_file_system.hpp"
+#include "image/ext_growth.hpp"
+#include "image/ext_nodes.hpp"
+#include "image/node_meter.hpp"
 #include "image/os_image.hpp"
+#include "image/sparse_stretches.hpp"
 
 namespace image {
 namespace {
@@ -46,27 +50,6 @@ bool is_encrypted(const OsImage& image) {
                      [](const Part& part) { return part.file_system == "crypto_LUKS"; });
 }
 
-/// A range read from front to end.
-class RangeSource final : public oci::ByteSource {
- public:
-  RangeSource(const BlockRange& range, base::ProgressSink& progress)
-      : range_(range), progress_(progress) {}
-
-  Result<std::size_t> read(std::span<std::uint8_t> buffer) override {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), range_.size_bytes() - at_));
-    OU_CHECK(range_.read(at_, buffer.first(count)));
-    at_ += count;
-    progress_.advance(count);
-    return count;
-  }
-
- private:
-  BlockRange range_;
-  base::ProgressSink& progress_;
-  std::uint64_t at_ = 0;
-};
-
 Status store_whole(oci::ByteSource& content, std::uint64_t size_bytes, const SharedFd& to,
                    base::ProgressSink& progress) {
   OU_TRY(const std::uint64_t stored,
@@ -77,19 +60,34 @@ Status store_whole(oci::ByteSource& content, std::uint64_t size_bytes, const Sha
   return base::ok();
 }
 
-/// Makes room for `more_bytes` in flash-rootA beside what it holds.
-Status make_room(OsImage& flasher, std::uint64_t more_bytes) {
-  std::uint64_t free = 0;
+/// Makes room in flash-rootA.
+Status make_room(OsImage& flasher, const base::Room& need, const std::filesystem::path& scratch) {
+  std::uint64_t missing = 0;
   {
     OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kRead));
-    free = files->free().bytes;
+    OU_TRY(missing, missing_bytes(*files, need));
   }
-  if (more_bytes <= free) {
+  if (missing == 0) {
     return base::ok();
   }
-  OU_CHECK(flasher.grow(PartRole::kRootA, more_bytes - free));
+  OU_CHECK(flasher.grow(PartRole::kRootA, missing));
   OU_TRY(const BlockRange range, flasher.range_of(PartRole::kRootA));
-  return grow_ext_file_system(range).within("flash-rootA");
+  return grow_ext_file_system(range, scratch).within("flash-rootA");
+}
+
+/// Removes what is there. \return an entry for what takes its place
+Result<LayerEntry> take_out(OsImage& flasher, const InnerImage& inner, std::uint64_t size_bytes) {
+  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
+  OU_TRY(const ExtNode node, require_file(*files, inner.path));
+  LayerEntry entry;
+  entry.permissions = node.permissions & 07777U;
+  entry.uid = node.uid;
+  entry.gid = node.gid;
+  entry.mtime_seconds = node.mtime_seconds;
+  entry.size_bytes = size_bytes;
+  OU_CHECK(files->remove_file(inner.path));
+  OU_CHECK(files->close());
+  return entry;
 }
 
 }  // namespace
@@ -148,21 +146,31 @@ Result<OsImage> open_inner_image(const OsImage& flasher, const InnerImage& inner
 }
 
 Status put_inner_image_back(OsImage& flasher, const InnerImage& inner, const ImageFile& content,
-                            base::ProgressSink& progress) {
+                            const std::filesystem::path& scratch, base::ProgressSink& progress) {
   if (inner.signed_for_secure_boot) {
     return Error(ErrorCode::kDiskImageUnsupported,
                  "the flasher's image is signed for secure boot, and a changed one would be "
                  "refused by the device: carry the applications in a bundle instead");
   }
   const BlockRange& whole = content.whole();
-  if (whole.size_bytes() > inner.size_bytes) {
-    OU_CHECK(make_room(flasher, whole.size_bytes() - inner.size_bytes + kSpareBytes));
-  }
-  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
-  OU_TRY(const ExtNode node, require_file(*files, inner.path));
   progress.phase("writing the image back into the flasher", whole.size_bytes());
-  RangeSource source(whole, progress);
-  OU_CHECK(files->write_file(inner.path, source, whole.size_bytes(), node.permissions & 07777U));
+  OU_TRY(LayerEntry entry, take_out(flasher, inner, whole.size_bytes()));
+  OU_TRY(entry.stretches, data_stretches(whole));
+  NodeMeter meter({});
+  OU_TRY(const NodeId measured, meter.make(entry, nullptr));
+  static_cast<void>(measured);
+  OU_CHECK(make_room(flasher, {meter.used().bytes + kSpareBytes, 1}, scratch));
+  OU_TRY(const auto files, open_root(flasher, ExtFileSystem::Access::kChange));
+  OU_TRY(const auto nodes, ExtNodes::open(*files));
+  const std::size_t slash = inner.path.rfind('/');
+  OU_TRY(const auto directory, files->find(inner.path.substr(0, slash)));
+  if (!directory) {
+    return Error(ErrorCode::kDiskImage, "the flasher's /opt is gone");
+  }
+  OU_TRY(const NodeId made, nodes->make(entry, open_stretches(whole, entry.stretches).get()));
+  OU_CHECK(nodes->attach(directory->inode,
+                         {inner.path.substr(slash + 1), made, LayerEntry::Kind::kFile}));
+  progress.advance(whole.size_bytes());
   OU_CHECK(files->close());
   return flasher.file().sync();
 }

@@ -1,6 +1,6 @@
-#include <algorithm>
+#include "image/node_meter.hpp"
 
-#include "image/node_store.hpp"
+#include <algorithm>
 
 namespace image {
 namespace {

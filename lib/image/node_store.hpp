@@ -1,5 +1,5 @@
-// Where the files of a layer go, one by one: into an ext4 file system, or only into a sum of what
-// they would take there.
+// Where the files of a layer go, one by one: into an ext4 file system (ExtNodes), or only into a
+// sum of what they would take there (NodeMeter).
 #pragma once
 
 #include <cstdint>
@@ -71,35 +71,6 @@ struct NodeGeometry {
   std::uint32_t block_bytes = 4096;
   std::uint32_t inode_bytes = 256;
   std::uint32_t tail_bytes = 12;
-};
-
-/// Adds up what nodes take, and writes nothing.
-class NodeMeter final : public NodeStore {
- public:
-  explicit NodeMeter(const NodeGeometry& geometry) : geometry_(geometry) {}
-
-  base::Result<NodeId> make(const LayerEntry& entry, oci::ByteSource* content) override;
-  base::Status change(NodeId node, const LayerEntry& entry) override;
-  base::Status set_attribute(NodeId node, const std::string& name,
-                             const std::string& value) override;
-  base::Status add_link(NodeId node) override;
-  base::Result<std::uint64_t> remove(NodeId node, LayerEntry::Kind kind) override;
-  base::Status write_directory(NodeId directory, NodeId parent,
-                               const std::vector<NamedNode>& entries) override;
-
-  [[nodiscard]] const base::Room& used() const { return used_; }
-
- private:
-  struct Node {
-    std::uint64_t blocks;
-    std::uint64_t size_bytes;
-    std::uint32_t links;
-    std::uint32_t attribute_bytes;
-  };
-  void add_attributes(Node& node, std::uint64_t bytes);
-  NodeGeometry geometry_;
-  std::vector<Node> nodes_;
-  base::Room used_;
 };
 
 }  // namespace image

@@ -73,10 +73,13 @@ base::Result<OsImage> open_inner_image(const OsImage& flasher, const InnerImage&
                                        const std::filesystem::path& scratch,
                                        base::ProgressSink& progress);
 
-/// Writes a changed inner image back, and makes flash-rootA larger if it does not fit.
+/// Writes a changed inner image back, with holes where it is zero, and makes flash-rootA larger if
+/// it does not fit; for that a copy of what flash-rootA holds is made in `scratch`. After an error
+/// the flasher has to be thrown away.
 /// \error ErrorCode::kDiskImageUnsupported when it is signed, with what to do instead; kNoSpace,
-/// kIo
+///   kIo
 base::Status put_inner_image_back(OsImage& flasher, const InnerImage& inner,
-                                  const ImageFile& content, base::ProgressSink& progress);
+                                  const ImageFile& content, const std::filesystem::path& scratch,
+                                  base::ProgressSink& progress);
 
 }  // namespace image

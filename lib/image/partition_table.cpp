@@ -111,6 +111,10 @@ Result<PartitionTable> interpret(const RawTable& raw, const BlockRange& whole) {
                          " is not inside the image: the table is damaged, or the image is not "
                          "complete");
       }
+      if (raw.gpt->is_under(partition)) {
+        return Error(ErrorCode::kDiskImage, "partition " + std::to_string(partition.number) +
+                                                " overlaps the partition table itself");
+      }
       const std::uint64_t count = partition.last_sector - partition.first_sector + 1;
       table.partitions.push_back({partition.number, std::move(partition.name),
                                   partition.first_sector * table.sector_bytes,

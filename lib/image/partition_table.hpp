@@ -1,4 +1,4 @@
-// MBR and GPT partition tables of disk images, read and changed with libfdisk.
+// MBR and GPT partition tables of disk images, read and grown (ADR 6: without libfdisk).
 #pragma once
 
 #include <cstdint>

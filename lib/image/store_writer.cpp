@@ -9,6 +9,7 @@
 #include "base/printable.hpp"
 #include "image/ext_nodes.hpp"
 #include "image/memory_source.hpp"
+#include "image/node_meter.hpp"
 #include "image/store_layer.hpp"
 #include "oci/decoder.hpp"
 

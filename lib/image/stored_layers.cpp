@@ -193,15 +193,21 @@ class LayerDirectory final : public LayerContent {
 
 Result<std::vector<StoredLayer>> find_stored_layers(const ExtFileSystem& files,
                                                     const std::string& root,
-                                                    const oci::ImageConfig& config) {
+                                                    const oci::ImageConfig& config,
+                                                    LayersByChainId& known) {
   std::vector<StoredLayer> layers;
   std::optional<oci::Digest> parent;
   for (const oci::Digest& diff_id : config.diff_ids) {
-    OU_TRY(StoredLayer layer, find_layer(files, root, diff_id, parent)
-                                  .within("layer " + std::to_string(layers.size() + 1) + " of " +
-                                          std::to_string(config.diff_ids.size())));
-    layers.push_back(std::move(layer));
-    parent = chain_id(parent, diff_id);
+    const oci::Digest chain = chain_id(parent, diff_id);
+    auto found = known.find(chain);
+    if (found == known.end()) {
+      OU_TRY(StoredLayer layer, find_layer(files, root, diff_id, parent)
+                                    .within("layer " + std::to_string(layers.size() + 1) + " of " +
+                                            std::to_string(config.diff_ids.size())));
+      found = known.emplace(chain, std::move(layer)).first;
+    }
+    layers.push_back(found->second);
+    parent = chain;
   }
   return layers;
 }

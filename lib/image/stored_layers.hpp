@@ -2,6 +2,7 @@
 // its archive has for them. Private to this library.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,13 +21,17 @@ struct StoredLayer {
   ExtNode directory;
 };
 
+using LayersByChainId = std::map<oci::Digest, StoredLayer>;
+
 /// Finds every layer by its chain ID, which is computed; what the store says of each has to agree.
 /// \param root the data root in the file system
+/// \param known layers that were found for other images of the store, and then these too
 /// \error ErrorCode::kImageInvalid when something is missing or does not fit; kDiskImage, kIo
 /// \source engine-and-supervisor.md section 6
 base::Result<std::vector<StoredLayer>> find_stored_layers(const ExtFileSystem& files,
                                                           const std::string& root,
-                                                          const oci::ImageConfig& config);
+                                                          const oci::ImageConfig& config,
+                                                          LayersByChainId& known);
 
 /// The files below `directory`. Names are looked up there and nowhere else: no symbolic link is
 /// followed. Listings of directories are kept for the next names, within a limit.

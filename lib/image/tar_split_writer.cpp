@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/printable.hpp"
+#include "base/sha256.hpp"
 
 namespace image {
 namespace {
@@ -80,10 +81,16 @@ std::optional<std::string> json_text(std::string_view text) {
   return result + "\"";
 }
 
-/// What Go's filepath.Clean makes of a name: engines compare names in this form.
-std::string cleaned(const std::string& name) {
-  const std::string normal = std::filesystem::path(name).lexically_normal().generic_string();
-  return normal.size() > 1 && normal.ends_with('/') ? normal.substr(0, normal.size() - 1) : normal;
+/// Stands for a name in the form in which engines compare names, that of Go's filepath.Clean. So
+/// short that a set of them holds no memory beside its own.
+std::string mark_of(const std::string& name) {
+  constexpr std::size_t kMarkBytes = 15;
+  std::string normal = std::filesystem::path(name).lexically_normal().generic_string();
+  if (normal.size() > 1 && normal.ends_with('/')) {
+    normal.pop_back();
+  }
+  const base::Sha256Hash hash = base::sha256(base::as_bytes(normal));
+  return std::string(base::as_text(hash).substr(0, kMarkBytes));
 }
 
 }  // namespace
@@ -135,7 +142,7 @@ Status TarSplitWriter::file(const std::string& name, std::uint64_t size_bytes,
   if (state_->names.size() >= kMaxLayerEntries) {
     return Error(ErrorCode::kLimitExceeded, "a layer has more than a million entries");
   }
-  if (!state_->names.insert(cleaned(name)).second) {
+  if (!state_->names.insert(mark_of(name)).second) {
     return Error(ErrorCode::kImageInvalid, "the layer has two entries for " +
                                                base::printable(name) +
                                                ", which no engine takes: build the image again");

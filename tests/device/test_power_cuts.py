@@ -9,7 +9,7 @@ import pytest
 from ou_device.device import Device
 from ou_device.disk import OLD_VERSION, SUPERVISOR_VERSION
 from ou_device.fleet import NEW_SUPERVISOR_VERSION, NEW_VERSION, Fleet, commit_of
-from ou_device.recorded_disk import ALL, NOTHING, SOME
+from ou_lab.recorded_disk import ALL, NOTHING, SOME
 from ou_device.recording import STAGES, Moment, Recording
 
 # Those in which the most is written, or the most is decided, are hit more often.

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ou_device.recorded_disk import ALL, BLOCK, FLUSH, NOTHING, SOME, Log, RecordedDisk
+from ou_lab.recorded_disk import ALL, BLOCK, FLUSH, NOTHING, SOME, Log, RecordedDisk
 
 BLOCKS = 64
 

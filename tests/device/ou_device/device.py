@@ -18,7 +18,8 @@ from .stick import Stick
 IDENTITY_KEYS = ("uuid", "deviceType", "applicationId", "deviceApiKey", "deviceId", "registered_at", "userId")
 STATE = "/mnt/data/offline-updater"
 CONTAINERS = "curl -s --unix-socket /run/balena-engine.sock http://d/containers/json"
-SOURCES = ("disk.py", "machine.py", "parts.py", "fleet.py")
+POLL = 3.0  # seconds; a command that is run in the machine costs it a tenth of one
+SOURCES = ("disk.py", "parts.py", "fleet.py")
 
 
 def copy_sparse(source: Path, target: Path) -> None:
@@ -49,7 +50,7 @@ def started(fleet: Fleet) -> Path:
             machine.save_state(target / "memory")
         shutil.copy2(target / "machine/variables.fd", target / "variables.fd")
         shutil.rmtree(target / "machine")
-    return parts.cached("started", parts.digest(str(source)), make)
+    return parts.cached("started", parts.digest(str(source), (parts.HERE / "machine.py").read_text()), make)
 
 
 class Device:
@@ -85,7 +86,7 @@ class Device:
     def wait_until_in_service(self, seconds: float = 240) -> None:
         """Until the supervisor has started the fleet's release, the agent with it."""
         self.machine.wait_until_up(seconds)
-        self.machine.wait_for("the agent's container", lambda: "/offline-updater_" in self.try_run(CONTAINERS), seconds)
+        self.machine.wait_for("the agent's container", lambda: "/offline-updater_" in self.try_run(CONTAINERS), seconds, POLL)
 
     def try_run(self, command: str) -> str:
         """The output of a command; nothing while the machine is down."""
@@ -112,7 +113,7 @@ class Device:
 
         def found() -> dict | None:
             return next((outcome for outcome in self.outcomes() if outcome["result"] in final), None)
-        return self.machine.wait_for(f"an outcome {'/'.join(final)}: {self.journal()}", found, seconds, 1)
+        return self.machine.wait_for(f"an outcome {'/'.join(final)}: {self.journal()}", found, seconds, POLL)
 
     def final_outcomes(self) -> list[dict]:
         return [outcome for outcome in self.outcomes() if outcome["result"] != "interrupted"]
@@ -122,12 +123,12 @@ class Device:
         def found() -> dict | None:
             outcomes = self.outcomes()
             return outcomes[-1] if outcomes and outcomes[-1]["result"] in results else None
-        return self.machine.wait_for(f"a last outcome {'/'.join(results)}: {self.journal()}", found, seconds, 1)
+        return self.machine.wait_for(f"a last outcome {'/'.join(results)}: {self.journal()}", found, seconds, POLL)
 
     def wait_until_settled(self, seconds: float = 900) -> None:
         """Until no update is under way; one that waits for its medium gives up after a while (see fleet.py)."""
         gone = f"test -e {STATE}/journal.json || echo gone"  # said by a machine that is up
-        self.machine.wait_for("the update to be over", lambda: self.try_run(gone).strip() == "gone", seconds, 2)
+        self.machine.wait_for("the update to be over", lambda: self.try_run(gone).strip() == "gone", seconds, POLL)
 
     def wait_for_log(self, text: str, seconds: float = 600) -> None:
         self.machine.wait_for(f"the agent to log {text}", lambda: text in self.agent_log(), seconds, 0.5)

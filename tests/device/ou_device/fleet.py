@@ -22,7 +22,8 @@ MAIN = """
 volumes:
   data: {}
 """
-COUNT = "echo \"start of {name}\" >> /data/log; sync; exec sleep 1000000\n"
+# Its own file and no other: a service does not sync what the engine has written.
+COUNT = "echo \"start of {name}\" >> /data/log; sync /data/log; exec sleep 1000000\n"
 CRASH = "echo broken; exit 3\n"
 NEW_VERSION = "6.6.0"  # of the host OS that bundles bring
 NEW_SUPERVISOR_VERSION = "18.0.0"

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from ou_lab.engine import wait_until
-
-from .recorded_disk import RecordedDisk
+from ou_lab.recorded_disk import RecordedDisk
 
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 FIRMWARE_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -213,7 +212,7 @@ class Machine:
             return False
 
     def wait_until_up(self, seconds: float = 300) -> None:
-        self.wait_for("the machine to answer", self.answers, seconds)
+        self.wait_for("the machine to answer", self.answers, seconds, 2)
 
     def wait_for(self, what: str, condition, seconds: float = 300, poll: float = 0.5):
         """Waits for a condition and returns its value. The seconds are those of a host that does nothing else: while it has more

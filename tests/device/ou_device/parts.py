@@ -26,7 +26,10 @@ DROPPED = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl
            "usr/share/zoneinfo", "usr/lib/x86_64-linux-gnu/perl-base", "usr/share/bash-completion", "usr/lib/udev/hwdb.bin",
            "usr/lib/udev/hwdb.d", "var/lib/apt", "var/cache", "var/lib/dpkg", "usr/bin/docker", "usr/bin/ctr", "usr/sbin/dnet",
            "usr/bin/dnet", "usr/sbin/ovrouter", "usr/bin/ovrouter", "usr/bin/containerd-shim", "usr/bin/containerd-shim-runc-v1",
-           "usr/bin/perl", "usr/bin/perl5.36.0", "usr/lib/x86_64-linux-gnu/gconv", "boot", "usr/lib/python3.11/test", "dev",
+           "usr/bin/perl", "usr/bin/perl5.36.0", "usr/lib/x86_64-linux-gnu/perl", "usr/share/perl5",
+           "usr/lib/x86_64-linux-gnu/libperl.so.5.36", "usr/lib/x86_64-linux-gnu/libperl.so.5.36.0", "usr/share/lintian",
+           "usr/share/zsh", "usr/share/debconf", "usr/lib/python3.11/lib2to3", "usr/lib/python3.11/pydoc_data",
+           "usr/lib/python3.11/distutils", "usr/lib/python3.11/unittest", "usr/lib/x86_64-linux-gnu/gconv", "boot", "usr/lib/python3.11/test", "dev",
            "etc/systemd/system/multi-user.target.wants/docker.service", "etc/systemd/system/sockets.target.wants/docker.socket",
            "usr/lib/systemd/system/docker.service", "usr/lib/systemd/system/docker.socket",
            "usr/lib/systemd/system/containerd.service", "usr/lib/systemd/system/apt-daily.timer",
@@ -217,7 +220,11 @@ def guest_tree(directory: Path) -> None:
     for name in ("getty@tty1.service", "systemd-timesyncd.service", "systemd-resolved.service", "systemd-networkd.service",
                  "systemd-random-seed.service", "systemd-update-utmp.service", "containerd.service", "docker.service", "docker.socket",
                  "e2scrub_reap.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-hwdb-update.service",
-                 "systemd-journal-catalog-update.service", "ldconfig.service", "systemd-update-utmp-runlevel.service"):
+                 "systemd-journal-catalog-update.service", "ldconfig.service", "systemd-update-utmp-runlevel.service",
+                 # Nobody logs in, and each unit costs the emulated machine half a second.
+                 "systemd-logind.service", "systemd-user-sessions.service", "getty.target", "serial-getty@ttyS0.service",
+                 "modprobe@.service", "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount",
+                 "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount"):
         (units / name).symlink_to("/dev/null")
     version = next((kernel() / "lib/modules").iterdir()).name
     shutil.copytree(kernel() / "lib/modules" / version, directory / "usr/lib/modules" / version)

@@ -9,11 +9,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ou_lab.recorded_disk import ALL, Log
+
 from . import parts
 from .device import Device, copy_sparse, new_stick, started
 from .fleet import Fleet
 from .machine import Machine
-from .recorded_disk import ALL, Log
 from .stick import Stick
 
 # In the order in which an update goes through them. `plugged` begins with the stick, `trying` with the bootloader's count of

@@ -47,8 +47,9 @@ class Hostile(ImageTest):
                               errors="replace", timeout=60, check=False, preexec_fn=limits)
         self.assertIn(done.returncode, ANSWERS, f"{arguments}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
         if done.returncode:
-            self.assertRegex(done.stderr, r"\w+ \w+", "it does not say why")
-            self.assertLess(len(done.stderr), 20_000)
+            said = done.stderr + (done.stdout if "--json" in arguments else "")
+            self.assertRegex(said, r"\w+ \w+", "it does not say why")
+            self.assertLess(len(said), 20_000)
         return done.returncode
 
     def each_command(self, image, where, commands=tuple(ACCESS)):

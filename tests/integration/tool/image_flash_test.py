@@ -38,7 +38,7 @@ def wait_until(condition, what, seconds=30):
 class Flash(unittest.TestCase):
 
     def setUp(self):
-        scratch = tempfile.TemporaryDirectory(dir="/var/tmp")
+        scratch = tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
         self.addCleanup(scratch.cleanup)
         self.dir = pathlib.Path(scratch.name)
         self.stack = contextlib.ExitStack()
@@ -279,13 +279,13 @@ class Flash(unittest.TestCase):
             os.close(far)
         self.assert_arrived()
 
-    def interrupt(self, sent):
-        """Stops while the image's body is being written, which slow decompression makes long."""
+    def interrupt(self, act):
+        """Acts on the running program and its drive while the image's body is being written, which slow decompression makes long."""
         size = 64 * MIB
         image, backing = self.dir / "long.img", self.backing
         with open(image, "wb") as file:
             piece = noise(MIB)
-            for _ in range(48):
+            for _ in range(24):
                 file.write(piece)
         packed = self.packed("bzip2", image)
         with open(backing, "wb") as file:
@@ -301,20 +301,30 @@ class Flash(unittest.TestCase):
                 return file.read(4096) == piece[:4096]
 
         wait_until(body_has_begun, "the image's second megabyte is on the drive")
-        running.send_signal(sent)
+        act(running, device)
         _, errors = running.communicate(timeout=60)
         with open(backing, "rb") as file:
-            self.assertTrue(file.read(MIB) == bytes(MIB), "the drive looks as if it could be used")
+            head = file.read(MIB)
+            self.assertTrue(head == bytes(len(head)), "the drive looks as if it could be used")
         return running.returncode, errors
 
     def test_interrupted(self):
-        code, errors = self.interrupt(signal.SIGINT)
+        code, errors = self.interrupt(lambda running, _: running.send_signal(signal.SIGINT))
         self.assertEqual(code, 1, errors)
         self.assertIn("incomplete", errors)
 
     def test_killed(self):
-        code, _ = self.interrupt(signal.SIGKILL)
+        code, _ = self.interrupt(lambda running, _: running.send_signal(signal.SIGKILL))
         self.assertEqual(code, -signal.SIGKILL)
+
+    def test_pulled_out(self):
+        """A drive without size is what the kernel leaves of one that was pulled out."""
+        def pull_out(_, device):
+            os.truncate(self.backing, 0)
+            subprocess.run(["losetup", "--set-capacity", device], check=True)
+        code, errors = self.interrupt(pull_out)
+        self.assertEqual(code, 1, errors)
+        self.assertIn("is gone", errors)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 agent as it is built."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sqlite3
 import subprocess
 from pathlib import Path
+from typing import Iterator
 
 from .engine import Engine, wait_until
 
@@ -70,8 +72,11 @@ class LabDevice:
             db.execute("INSERT INTO config (key, value) VALUES ('targetStateSet', 'true')")
         self.engine.start()
 
-    def database(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.database_file, timeout=10)
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, and closed: the disk below may go."""
+        with contextlib.closing(sqlite3.connect(self.database_file, timeout=10)) as db, db:
+            yield db
 
     def start_host_services(self) -> None:
         """A private D-Bus daemon with the stand-in systemd, which starts the stand-in supervisor."""

@@ -33,6 +33,13 @@ class Stick:
         _run("mke2fs", "-q", "-F", "-t", "ext4", "-L", label, *options, *source, path)
 
     @classmethod
+    def of(cls, path: Path) -> "Stick":
+        """One whose file is there."""
+        stick = cls.__new__(cls)
+        stick.path, stick.device, stick._spare = path, None, None
+        return stick
+
+    @classmethod
     def with_bundles(cls, path: Path, bundles: list[Path], extra_bytes: int = 32 << 20) -> "Stick":
         content = path.with_suffix(".content")
         shutil.rmtree(content, ignore_errors=True)

@@ -14,7 +14,7 @@ from . import images
 from .device import BUILD, BUNDLE_TOOL, DEVICE_TYPE, FLEET, HERE, LabDevice
 
 BIG_BYTES = int(os.environ.get("OU_LAB_BIG_BYTES", str(300 << 20)))
-COUNTER = "echo \"start of counter {version}\" >> /data/log; sync; exec sleep 1000000\n"
+COUNTER = "echo \"start of counter {version}\" >> /data/log; sync /data/log; exec sleep 1000000\n"
 FOREVER = "exec sleep 1000000\n"
 COMPOSE = """version: "2.1"
 volumes:
@@ -78,9 +78,10 @@ class Factory:
         """A trust file with the owner's key."""
         return f"key {self.public(self.key)} owner\n"
 
-    def put_into_service(self, device: LabDevice, release: Release) -> None:
-        """Makes the device as it leaves the factory: it trusts the owner's key and runs `release`."""
-        device.directory.mkdir()
+    def put_into_service(self, device: LabDevice, release: Release, made: bool = False) -> None:
+        """Makes the device as it leaves the factory: it trusts the owner's key and runs `release`. With `made`, its directory is
+        there and empty."""
+        device.directory.mkdir(exist_ok=made)
         device.trust.write_text(self.trust())
         device.start()
         device.provision(release.bundle, release.archives)

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <ctime>
+#include <limits>
 
 #include "support/byte_sources.hpp"
 #include "unit/image/ext_images.hpp"
@@ -240,24 +241,35 @@ TEST_CASE("engine store: a layer whose record or files are not right is an error
 }
 
 TEST_CASE("engine store: a directory with many files takes time in proportion") {
-  support::Scratch scratch;
-  support::StoreTree tree(scratch / "tree/docker");
-  constexpr std::size_t kFiles = 20'000;
-  support::TreeLayer layer;
-  for (std::size_t i = 0; i < kFiles; ++i) {
-    layer.files.emplace_back("many/" + std::to_string(i * 7919 % kFiles), "x");
-  }
-  const oci::Digest id = tree.add({layer}, {});
-  const support::GuardedImage disk(scratch / "disk", 256 * kMiB, {"-i", "8192"}, scratch / "tree");
-  const auto store =
-      EngineStore::open(std::make_shared<const image::ExtFileSystem>(*image::ExtFileSystem::open(
-                            disk.range(), image::ExtFileSystem::Access::kRead)),
-                        "docker");
-  REQUIRE(store);
-  const std::clock_t start = std::clock();
-  const auto layers = layers_of(*store, id);
-  REQUIRE(layers);
-  CHECK(layers->front() == layer.tar());
-  // A directory read again for each name takes minutes.
-  CHECK((std::clock() - start) / CLOCKS_PER_SEC < 20);
+  const auto layer_of = [](std::size_t files) {
+    support::TreeLayer layer;
+    for (std::size_t i = 0; i < files; ++i) {
+      layer.files.emplace_back("many/" + std::to_string(i * 7919 % files), "x");
+    }
+    return layer;
+  };
+  // What one layer takes of the processor, at its best: other programs run as well.
+  const auto ticks = [&layer_of](std::size_t files) {
+    const support::Scratch scratch;
+    support::StoreTree tree(scratch / "tree/docker");
+    const support::TreeLayer layer = layer_of(files);
+    const oci::Digest id = tree.add({layer}, {});
+    const support::GuardedImage disk(scratch / "disk", 64 * kMiB, {"-i", "4096"}, scratch / "tree");
+    const auto store =
+        EngineStore::open(std::make_shared<const image::ExtFileSystem>(*image::ExtFileSystem::open(
+                              disk.range(), image::ExtFileSystem::Access::kRead)),
+                          "docker");
+    REQUIRE(store);
+    std::clock_t best = std::numeric_limits<std::clock_t>::max();
+    for (int run = 0; run < 3; ++run) {
+      const std::clock_t start = std::clock();
+      const auto layers = layers_of(*store, id);
+      REQUIRE(layers);
+      CHECK(layers->front() == layer.tar());
+      best = std::min(best, std::clock() - start);
+    }
+    return best;
+  };
+  // Eight times the files: a directory that is read again for each name takes 64 times as long.
+  CHECK(ticks(4800) < 24 * ticks(600));
 }

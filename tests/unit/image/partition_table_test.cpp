@@ -1,6 +1,8 @@
 // Partition tables made by sfdisk, read and grown; and tables that somebody has made hostile.
 #include "image/partition_table.hpp"
 
+#include <zlib.h>
+
 #include <array>
 #include <catch2/catch.hpp>
 #include <map>
@@ -99,6 +101,20 @@ std::string le32(std::uint32_t value) {
   std::array<std::uint8_t, 4> bytes{};
   image::store_le(bytes, 0, value);
   return std::string(base::as_text(bytes));
+}
+
+/// Another first sector for the first partition, with right checksums.
+void rewrite_entry(const DiskImage& disk, std::uint32_t first_sector) {
+  disk.write_at(1024 + 32, le32(first_sector));
+  const auto checksum = [&disk](std::uint64_t at, std::uint64_t size) {
+    const std::string bytes = disk.read_at(at, size);
+    const base::ByteView view = base::as_bytes(bytes);
+    return le32(
+        static_cast<std::uint32_t>(::crc32(0, view.data(), static_cast<uInt>(view.size()))));
+  };
+  disk.write_at(512 + 88, checksum(1024, 128 * 128));
+  disk.write_at(512 + 16, le32(0));
+  disk.write_at(512 + 16, checksum(512, 92));
 }
 
 constexpr std::uint64_t kFirstEbr = 60 * kMiB;
@@ -253,6 +269,14 @@ TEST_CASE("partition table: a hostile GPT is refused") {
   SECTION("entries that were changed") {
     disk.write_at(1024 + 32, le32(1));
     check_refused(disk, "checksum");
+  }
+  SECTION("a partition over the table itself") {
+    rewrite_entry(disk, 33);
+    check_refused(disk, "the partition table itself");
+  }
+  SECTION("a partition that starts behind its end") {
+    rewrite_entry(disk, 0x7FFFFFFF);
+    check_refused(disk, "not inside the image");
   }
   SECTION("no header") {
     disk.write_at(512, std::string(512, '\0'));

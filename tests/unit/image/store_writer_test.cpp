@@ -319,3 +319,41 @@ TEST_CASE("store writer: a layer that is not the one of its image is refused") {
   REQUIRE_FALSE(status);
   CHECK(status.error().code() == ErrorCode::kBlobAltered);
 }
+
+TEST_CASE("store writer: a few bytes that name endless directories are stopped") {
+  TarBuilder tar;
+  for (int i = 0; i < 1100; ++i) {
+    std::string path = std::to_string(i);
+    while (path.size() < 4000) {
+      path += "/d";
+    }
+    tar.directory(path);
+  }
+  const auto image = new_image({tar.finish()});
+  const Scratch scratch;
+  const GuardedImage disk(scratch / "disk", kDiskBytes, kFactory);
+  base::NoProgress progress;
+  const auto need = image::measure_images(support::opened(disk), "docker", {image}, true, progress);
+  REQUIRE_FALSE(need);
+  CHECK(need.error().code() == ErrorCode::kLimitExceeded);
+}
+
+TEST_CASE("store writer: a file with more than four runs of blocks is whole") {
+  const Scratch scratch;
+  const GuardedImage disk(scratch / "disk", kDiskBytes, kFactory);
+  // Files of one block with a gap behind each, so that what comes next is in pieces.
+  TarBuilder small;
+  for (int i = 0; i < 60; ++i) {
+    small.file("keep" + std::to_string(i), support::noise(4096, static_cast<std::uint32_t>(i)));
+  }
+  const auto first = new_image({small.finish()}, {"first:latest"});
+  REQUIRE(write_store(disk, {first}));
+  for (int i = 0; i < 60; i += 2) {
+    disk.change("rm /" + diff_path(first, 0) + "/keep" + std::to_string(i));
+  }
+  const std::string big = support::noise(2'000'000);
+  const auto second = new_image({TarBuilder().file("big", big).finish()}, {"second:latest"});
+  REQUIRE(write_store(disk, {second}));
+  CHECK(disk.faults().empty());
+  CHECK(read(support::opened(disk), diff_path(second, 0) + "/big") == big);
+}
