@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/log.hpp"
 #include "device_lock.hpp"
@@ -184,9 +185,7 @@ class UpdateWorker::State {
         undo_failed_ = false;
         take_medium(*medium, stop);
         entry = open_update(std::move(entry));
-        if (entry && !needs_medium(device_, *entry)) {
-          wait_for_end(*medium);
-        }
+        ends_on_medium_ = entry && !needs_medium(device_, *entry);
       } else if (entry && !stop.stop_requested()) {
         entry = give_up(*std::move(entry), stop);
       }
@@ -232,12 +231,13 @@ class UpdateWorker::State {
     return due ? now + std::min(*due, kClockCheck) : never();
   }
 
-  /// A medium that stays in is looked at again when the update that it began has ended.
-  void wait_for_end(const Medium& medium) {
+  /// The medium that began the update, if it has stayed in: how it ended is written there. It is
+  /// not looked at again by itself, which might begin the same update another time.
+  std::vector<media::Volume> volumes_of_update() {
     const std::lock_guard lock(mutex_);
-    if (active_disk_ == medium.disk.number && !active_disk_gone_) {
-      waiting_.push(medium);
-    }
+    return std::exchange(ends_on_medium_, false) && !active_disk_gone_
+               ? result_volumes_
+               : decltype(result_volumes_)();
   }
 
   /// An update that cannot come to its end keeps other media waiting: who plugs one in learns why.
@@ -321,7 +321,9 @@ class UpdateWorker::State {
     base::log::info("going on with the update to " + entry.to_commit);
     const auto outcome = guarded([&] { return finish_update(device_, entry, stop); });
     const bool done = outcome.result != RunResult::kInterrupted;
-    if (done || !is_repeated(outcome)) {  // many attempts are one entry in the device's memory
+    if (done) {
+      report(outcome, volumes_of_update());
+    } else if (!is_repeated(outcome)) {  // many attempts are one entry in the device's memory
       report(outcome, {});
     }
     if (done) {
@@ -447,7 +449,9 @@ class UpdateWorker::State {
   bundle::Trust trust_;
   OutcomeReporter reporter_;
 
-  bool undo_failed_ = false;  // of the update that is open; the update loop's own
+  // Of the update that is open; the update loop's own.
+  bool undo_failed_ = false;
+  bool ends_on_medium_ = false;  // its medium was there when it began to wait for something else
 
   MediaQueue waiting_;    // for the update loop
   MediaQueue returning_;  // appeared during an update

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <fstream>
 #include <future>
 
 #include "base/files.hpp"
@@ -128,6 +129,40 @@ TEST_CASE("update worker: an update that waits for a lock says so on each stick,
     CHECK(results_on(other.medium.path()).size() == (second_stick ? 1 : 0));
     CHECK(mounter.writes == (second_stick ? 2 : 1));
   }
+}
+
+TEST_CASE("update worker: a stick that stays in gets the end of an update that had to wait") {
+  SignedBundle bundle;
+  bundle.built.manifest.config.patch_json = R"({"country":"CH"})";
+  bundle.sign();
+  UpdateBench bench(bundle);
+  DirectoryMounter mounter;
+  mounter.media = {{1, bundle.medium.path()}};
+  const auto obstacle = bench.device.scratch / "mnt/state/rollback-health-breadcrumb";
+  bench.device.engine.during_pull = [&] { std::ofstream(obstacle) << ""; };
+  bench.device.waiter.at_each_wait = [&](auto now) {
+    if (now > std::chrono::seconds(600)) {
+      std::filesystem::remove(obstacle);
+    }
+  };
+  std::promise<void> updated;
+  bench.device.faults.on_call = [&](const std::string& call) {
+    if (call == "progress.phase updated") {
+      updated.set_value();
+    }
+  };
+  RunningAgent agent(bench, mounter, bundle.trust());
+  agent.worker.post(plugged_in(1));
+  agent.worker.start();
+  REQUIRE(updated.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+  agent.worker.stop();
+  const auto results = results_on(bundle.medium.path());
+  REQUIRE(results.size() == 2);
+  CHECK(std::any_of(results.begin(), results.end(),
+                    [](auto& name) { return name.ends_with("-interrupted.txt"); }));
+  CHECK(std::any_of(results.begin(), results.end(),
+                    [](auto& name) { return name.ends_with("-updated.txt"); }));
+  CHECK(mounter.writes == 2);
 }
 
 TEST_CASE("update worker: an update that cannot be brought to its end yet is tried again") {
