@@ -137,6 +137,12 @@ class UpdateWorker::State {
     }
     MediumContent content;
     const auto volumes = look_for_bundles(*mounted, content);
+    auto outcome = refused(std::move(why));
+    if (!content.bundles.empty()) {
+      outcome.directory_name = content.bundles.front().directory_name();
+      outcome.bundle_digest = content.bundles.front().digest().text();
+    }
+    content = {};  // its directories keep the medium busy, which is to be written to
     mounted->clear();
     bool first = false;
     bool told = false;
@@ -148,11 +154,6 @@ class UpdateWorker::State {
       told = volumes.empty() || !told_.insert(medium.disk.number).second;
     }
     keep_for_window(medium);
-    auto outcome = refused(std::move(why));
-    if (!content.bundles.empty()) {
-      outcome.directory_name = content.bundles.front().directory_name();
-      outcome.bundle_digest = content.bundles.front().digest().text();
-    }
     if (!told && !(first && is_repeated(outcome))) {
       reporter_.answer(std::move(outcome), volumes);
     }
@@ -256,6 +257,7 @@ class UpdateWorker::State {
       if (mounted) {
         MediumContent content;
         const auto volumes = look_for_bundles(*mounted, content);
+        content = {};
         mounted->clear();
         reporter_.tell_unfinished(outcome, volumes);
       }

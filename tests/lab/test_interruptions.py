@@ -229,3 +229,24 @@ def test_a_blob_that_changes_under_the_agent_is_noticed(device, factory, stick, 
 def device_agent() -> Path:
     from ou_lab.device import AGENT
     return AGENT
+
+
+@pytest.mark.parametrize("name", ["journal.json", "ledger.json"])
+def test_an_agent_that_cannot_read_its_memory_answers_the_stick_and_changes_nothing(device, factory, stick, name):
+    two = factory.two()
+    before = device.fingerprint()
+    device.state.mkdir(parents=True, exist_ok=True)
+    (device.state / name).write_text("{")
+    medium = stick(two.bundle)
+    device.run_agent()
+    medium.insert()
+    outcome = device.wait_for_outcome()
+    assert (outcome["result"], outcome["error"]["name"]) == ("refused", "journal"), outcome
+    wait_until("the result on the medium", medium.results, 30)
+    assert device.fingerprint() == before
+    medium.eject()
+    (device.state / name).unlink()
+    medium.insert()
+    outcome = device.wait_for_outcome(2)
+    assert outcome["result"] == "updated", outcome
+    assert_consistent(device, factory, two)
