@@ -93,12 +93,15 @@ class Create(ToolTest):
         service = {"id": 5, "image_id": 6, "environment": {}, "labels": {}}
         state = {"apps": {FLEET: {"id": 1, "name": "f", "releases": {commit: {"id": 2, "services": {
             "main": {**service, "image": kept},
-            "db": {**service, "image": "registry2.balena-cloud.com/v2/" + "b" * 32}}}}}}}
+            "db": {**service, "image": "registry2.balena-cloud.com/v2/" + "b" * 32}}}}}},
+            "config": {"RESIN_X": "1"}, "pinDevice": True}
         (self.dir / "apps.json").write_text(json.dumps(state))
         arguments = self.create_arguments()
         arguments[arguments.index("--compose")] = "--target-state"
         arguments[arguments.index(self.dir / "compose.yml")] = self.dir / "apps.json"
-        run(*arguments)
+        warnings = run(*arguments).stderr
+        self.assertIn("config is left out", warnings)
+        self.assertIn("pinDevice is left out", warnings)
         seen = json.loads(run("inspect", "--json", self.dir / "a.bundle").stdout)
         self.assertEqual(seen["commit"], commit)
         self.assertEqual(seen["services"]["main"]["image"], kept)

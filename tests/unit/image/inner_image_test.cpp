@@ -118,7 +118,12 @@ TEST_CASE("inner image: one that has grown is written back, and flash-rootA grow
     REQUIRE(found);
     auto inner = image::open_inner_image(flasher, *found, made.scratch(), progress);
     REQUIRE(inner);
-    REQUIRE(inner->grow(PartRole::kData, 24 * kMiB));
+    REQUIRE(inner->grow(PartRole::kData, 112 * kMiB));
+    // Data, because what is zero takes no room.
+    const std::string data(112 * kMiB, 'x');
+    const auto larger = inner->range_of(PartRole::kData);
+    REQUIRE(larger);
+    REQUIRE(larger->write(larger->size_bytes() - data.size(), base::as_bytes(data)));
     const std::string changed = all_of(inner->file().whole());
 
     REQUIRE(image::put_inner_image_back(flasher, *found, inner->file(), made.scratch(), progress));

@@ -79,7 +79,8 @@ TEST_CASE("target state: the form that balenaCloud answers for a fleet is unders
   const auto draft = read(R"({")" + kUuid + R"(":{"name":"f","config":{"RESIN_X":"1"},"apps":{")" +
                           kUuid + R"(":)" + app() + "}}}");
   CHECK(draft.commit == kCommit);
-  CHECK(warns(draft, "config"));
+  CHECK(draft.config_json == R"({"RESIN_X":"1"})");
+  CHECK_FALSE(draft.pin);
 }
 
 TEST_CASE("target state: host and supervisor apps are left out and said so") {
