@@ -55,6 +55,7 @@ class FakeEngine final : public agent::install::Engine {
   std::function<void()> during_pull;  // called when a pull begins
   int lost_pulls = 0;                 // that many pulls end with the engine gone
   bool away = false;                  // does not answer containers()
+  std::set<oci::Digest> damaged;      // it lists these and cannot describe them
 
  private:
   Faults& faults_;
