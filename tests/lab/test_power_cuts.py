@@ -12,7 +12,7 @@ from ou_lab.recorded_disk import ALL, NOTHING, SOME
 from test_interruptions import assert_consistent
 
 COUNT = int(os.environ.get("OU_LAB_CUTS", "4"))  # of each recording
-SEED = int(os.environ.get("OU_LAB_SEED", random.randrange(1 << 30)))
+SEED = int(os.environ.get("OU_LAB_SEED", "1"))  # the moments; what exactly is on the disk then is never quite the same
 SCENARIOS = {"update": {}, "copied-first": {"STAGE": "true"}, "crashes": {}}
 
 
