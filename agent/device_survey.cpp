@@ -42,6 +42,9 @@ std::optional<std::uint64_t> number_or_text(const base::Json& value) {
 base::Status list_images(install::Engine& engine, plan::DeviceFacts& facts) {
   OU_TRY(const auto images, engine.images());
   for (const auto& image : images) {
+    if (image.damaged) {
+      continue;  // it has to be pulled again
+    }
     facts.images.insert(image.id);
     std::optional<oci::Digest> parent;
     for (const auto& diff_id : image.diff_ids) {

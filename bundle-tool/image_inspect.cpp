@@ -87,7 +87,7 @@ class Inspection {
       return std::optional(files.free().bytes);
     }
     if (part.file_system == "vfat" && part.role == PartRole::kBoot) {
-      OU_TRY(BootFacts boot, read_boot_facts(range, scratch_));
+      OU_TRY(InspectedBoot boot, inspect_boot(range, scratch_));
       const std::uint64_t bytes = boot.free_bytes;
       if (&image == &content_.medium()) {
         boot_ = std::move(boot);
@@ -269,7 +269,7 @@ class Inspection {
 
   const image::OsContent& content_;
   fs::path scratch_;
-  std::optional<BootFacts> boot_;
+  std::optional<InspectedBoot> boot_;
   Json json_ = Json::object();
   std::vector<std::string> problems_;
 };

@@ -45,7 +45,7 @@ std::string text_of(const Json& object, const std::string& key) {
                                : "";
 }
 
-void take_config(const Json& config, BootFacts& facts) {
+void take_config(const Json& config, InspectedBoot& facts) {
   facts.has_config = true;
   facts.application_id = text_of(config, "applicationId");
   facts.device_uuid = text_of(config, "uuid").substr(0, kShownUuidBytes);
@@ -85,10 +85,10 @@ Result<std::vector<std::string>> list_profiles(const image::FatVolume& boot) {
 
 }  // namespace
 
-Result<BootFacts> read_boot_facts(const image::BlockRange& range,
-                                  const std::filesystem::path& scratch) {
+Result<InspectedBoot> inspect_boot(const image::BlockRange& range,
+                                   const std::filesystem::path& scratch) {
   OU_TRY(const image::FatVolume boot, image::FatVolume::open(range, scratch));
-  BootFacts facts;
+  InspectedBoot facts;
   facts.free_bytes = boot.free_bytes();
   if (const auto type = read_json(boot, "device-type.json"); !type) {
     facts.problems.push_back(type.error().message());

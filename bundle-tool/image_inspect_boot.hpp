@@ -14,7 +14,7 @@
 
 namespace tool {
 
-struct BootFacts {
+struct InspectedBoot {
   std::uint64_t free_bytes = 0;
   std::string device_type;  // slug, or empty
   bool has_config = false;
@@ -27,7 +27,7 @@ struct BootFacts {
 };
 
 /// \error ErrorCode::kDiskImage when there is no FAT that can be read; kNotFound, kNoSpace, kIo
-base::Result<BootFacts> read_boot_facts(const image::BlockRange& range,
-                                        const std::filesystem::path& scratch);
+base::Result<InspectedBoot> inspect_boot(const image::BlockRange& range,
+                                         const std::filesystem::path& scratch);
 
 }  // namespace tool

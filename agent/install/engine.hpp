@@ -28,6 +28,7 @@ struct EngineImage {
   std::vector<std::string> tags;      // "name:tag"
   std::vector<oci::Digest> diff_ids;  // bottom first
   std::vector<std::string> digests;   // "name@digest": what it was pulled as
+  bool damaged = false;  // the engine lists it and cannot describe it, as a power cut may leave it
 };
 
 struct EngineContainer {
@@ -54,8 +55,7 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual base::Result<EngineFacts> facts() = 0;
-  /// All images, untagged ones too. One that the engine cannot describe, as a power cut may leave
-  /// it, is left out.
+  /// All images, untagged ones too. A damaged one has its names and no layers.
   virtual base::Result<std::vector<EngineImage>> images() = 0;
   /// By name, name:tag, name@digest or ID; nothing if there is none.
   virtual base::Result<std::optional<EngineImage>> find_image(const std::string& reference) = 0;

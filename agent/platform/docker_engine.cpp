@@ -100,12 +100,14 @@ base::Result<install::EngineFacts> DockerEngine::facts() {
 
 base::Result<std::vector<EngineImage>> DockerEngine::images() {
   OU_TRY(const auto list, get(http_, "/images/json?all=0").within("list images"));
-  OU_TRY(const auto ids, read_ids(list).within("list images"));
+  OU_TRY(auto listed, read_images(list).within("list images"));
   std::vector<EngineImage> images;
-  for (const auto& id : ids) {
-    auto image = find_image(id);
+  for (auto& entry : listed) {
+    auto image = find_image(entry.id.text());
     if (!image && image.error().code() == ErrorCode::kEngine) {
-      base::log::warning("left out: " + image.error().message());
+      base::log::warning("damaged: " + image.error().message());
+      entry.damaged = true;
+      images.push_back(std::move(entry));
       continue;
     }
     OU_TRY(auto found, std::move(image));

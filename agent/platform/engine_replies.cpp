@@ -84,6 +84,17 @@ bool streams_pulls(const Json& info, std::string_view version) {
   return is_balena && version.find('.') == kMajorDigits && version.substr(0, kMajorDigits) <= "20";
 }
 
+/// What the list of images and the description of one have in common.
+base::Result<EngineImage> read_names(const Json& json) {
+  JsonObject object(json, "image");
+  const std::string id_text = object.text("Id");
+  OU_CHECK(finish({&object}));
+  OU_TRY(const auto id, parse_id(id_text));
+  EngineImage image{id, strings_in(list_at(json, "RepoTags")), {}, {}};
+  image.digests = strings_in(list_at(json, "RepoDigests"));
+  return image;
+}
+
 }  // namespace
 
 base::Result<EngineFacts> read_facts(std::string_view info, std::string_view version) {
@@ -114,14 +125,22 @@ base::Result<std::vector<std::string>> read_ids(std::string_view list) {
   return ids;
 }
 
+base::Result<std::vector<EngineImage>> read_images(std::string_view list) {
+  OU_TRY(const Json entries, parse_reply(list));
+  if (!entries.is_array()) {
+    return Error(ErrorCode::kEngine, "the engine's reply is not a list");
+  }
+  std::vector<EngineImage> images;
+  for (const auto& entry : entries) {
+    OU_TRY(auto image, read_names(entry));
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
 base::Result<EngineImage> read_image(std::string_view document) {
   OU_TRY(const Json json, parse_reply(document));
-  JsonObject object(json, "image");
-  const std::string id_text = object.text("Id");
-  OU_CHECK(finish({&object}));
-  OU_TRY(const auto id, parse_id(id_text));
-  EngineImage image{id, strings_in(list_at(json, "RepoTags")), {}, {}};
-  image.digests = strings_in(list_at(json, "RepoDigests"));
+  OU_TRY(auto image, read_names(json));
   for (const auto& text : strings_in(list_at(object_at(json, "RootFS"), "Layers"))) {
     OU_TRY(const auto diff_id, parse_id(text));
     image.diff_ids.push_back(diff_id);

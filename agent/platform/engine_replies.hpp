@@ -21,6 +21,8 @@ inline constexpr std::size_t kMaxEngineWords = 1000;
 base::Result<install::EngineFacts> read_facts(std::string_view info, std::string_view version);
 /// The field Id of each object in a list.
 base::Result<std::vector<std::string>> read_ids(std::string_view list);
+/// The images in a list: their names, without their layers.
+base::Result<std::vector<install::EngineImage>> read_images(std::string_view list);
 base::Result<install::EngineImage> read_image(std::string_view document);
 base::Result<install::EngineContainer> read_container(std::string_view document);
 

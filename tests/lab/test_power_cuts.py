@@ -7,12 +7,12 @@ import shutil
 import pytest
 from ou_lab.device import BUILD
 from ou_lab.engine import wait_until
-from ou_lab.power_cut import DISKS, HOME, Recording
+from ou_lab.power_cut import DISKS, HOME, Recording, is_final
 from ou_lab.recorded_disk import ALL, NOTHING, SOME
 from test_interruptions import assert_consistent
 
 COUNT = int(os.environ.get("OU_LAB_CUTS", "4"))  # of each recording
-SEED = int(os.environ.get("OU_LAB_SEED", random.randrange(1 << 30)))
+SEED = int(os.environ.get("OU_LAB_SEED", "1"))  # the moments; what exactly is on the disk then is never quite the same
 SCENARIOS = {"update": {}, "copied-first": {"STAGE": "true"}, "crashes": {}}
 
 
@@ -49,7 +49,7 @@ def check_after(recording, lab, stays):
 
         def last():
             outcomes = lab.outcomes()
-            return outcomes[-1] if len(outcomes) > before and outcomes[-1]["result"] != "interrupted" else None
+            return outcomes[-1] if len(outcomes) > before and is_final(outcomes[-1]) else None
         outcome = wait_until("the outcome", last, 240, 0.2)
         if release == two:
             wait_until("the update", lambda: lab.outcomes()[-1]["result"] in ("updated", "up-to-date"), 120, 0.2)

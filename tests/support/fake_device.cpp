@@ -76,6 +76,7 @@ base::Result<std::vector<EngineImage>> FakeEngine::images() {
     for (const auto& name : image.names) {
       (name.find('@') == std::string::npos ? listed.tags : listed.digests).push_back(name);
     }
+    listed.damaged = damaged.contains(id);
     all.push_back(std::move(listed));
   }
   faults_.end();
@@ -105,6 +106,9 @@ base::Result<std::optional<EngineImage>> FakeEngine::find_image(const std::strin
   }
   const auto* id = find(reference);
   std::optional<EngineImage> found;
+  if (id != nullptr && damaged.contains(*id)) {
+    return Error(ErrorCode::kEngine, "the engine answered 500");
+  }
   if (id != nullptr) {
     found = EngineImage{*id, {}, stored.at(*id).diff_ids, {}};
   }

@@ -252,11 +252,28 @@ TEST_CASE("engine: an image that a power cut has damaged is pulled again") {
   CHECK(found.error().code() == ErrorCode::kEngine);
   const auto images = engine.images();  // one damaged image does not hide the others
   REQUIRE(images);
-  CHECK(images->empty());
+  REQUIRE(images->size() == 1);
+  CHECK(images->front().damaged);
+  CHECK(images->front().tags == std::vector{keep_tag(bundle_digest(), bundle.image().id)});
   const auto pulled = pull(engine, bundle, running);
   INFO((pulled ? "" : pulled.error().message()));
   REQUIRE(pulled);
   check_installed(engine, bundle);
+}
+
+TEST_CASE("engine: a damaged image goes with its last name") {
+  support::DockerEngine daemon;
+  DockerEngine engine(daemon.socket());
+  const auto bundle = two_layer_bundle();
+  const RunningRegistry running(bundle);
+  REQUIRE(pull(engine, bundle, running));
+  daemon.kill();
+  daemon.lose_what_was_not_synced();
+  daemon.start();
+  REQUIRE(engine.untag(keep_tag(bundle_digest(), bundle.image().id)));
+  const auto images = engine.images();
+  REQUIRE(images);
+  CHECK(images->empty());
 }
 
 TEST_CASE("engine: pulling what does not exist is reported in the engine's words") {

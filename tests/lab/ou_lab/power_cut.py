@@ -87,7 +87,7 @@ class Recording:
                 self.begin = time.monotonic()
                 with self.inserted():
                     lab.run_agent()
-                    lab.wait_for_outcome()
+                    wait_until("the end of the update", lambda: [o for o in lab.outcomes() if is_final(o)], 240, 0.1)
                     time.sleep(SECONDS_AFTER)  # what may still be lost when all is said
                 self.end = time.monotonic()
         image.unlink()
@@ -99,9 +99,10 @@ class Recording:
         begins = {"inserted": self.begin}
         for found in PHASE.finditer(self.log.data):
             begins.setdefault(found[1].decode(), self.log.time_at(found.start()))
+        last_phase = max(begins.values())
         for entry in self.log.entries:
             if entry.time >= self.begin and b'"finished_at"' in self.log.data[entry.data_at:entry.data_at + entry.length]:
-                begins.setdefault("over", entry.time)
+                begins.setdefault("over" if entry.time >= last_phase else "copied", entry.time)
         return dict(sorted(begins.items(), key=lambda item: item[1]))
 
     @contextlib.contextmanager
@@ -146,6 +147,10 @@ class Recording:
                 lab.start_host_services()
                 yield lab
         image.unlink()
+
+
+def is_final(outcome: dict) -> bool:
+    return outcome["result"] not in ("staged", "interrupted")
 
 
 def end_processes_of(directory: Path) -> None:

@@ -335,6 +335,23 @@ TEST_CASE("update run: what a pull left that was cut before its image was named 
   }
 }
 
+TEST_CASE(
+    "update run: an image that a power cut has damaged goes with the update that is given up") {
+  const SignedBundle bundle;
+  UpdateBench bench(bundle);
+  bench.device.faults.on_call = [&](const std::string& call) {
+    if (call.starts_with("engine.untag")) {
+      bench.device.faults.on_call = nullptr;
+      throw support::PowerCut();
+    }
+  };
+  REQUIRE_THROWS_AS(bench.take_medium(), support::PowerCut);
+  REQUIRE(bench.device.engine.stored.size() == 4);
+  bench.device.engine.damaged.insert(bench.medium->image(1));
+  CHECK(bench.give_up_waiting());
+  check_as_before(bench);
+}
+
 TEST_CASE("update run: the registry listens where REGISTRY_PORT says, or elsewhere if it has to") {
   const SignedBundle bundle;
   UpdateBench bench(bundle);
