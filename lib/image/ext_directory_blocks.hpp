@@ -50,7 +50,9 @@ class DirectoryBlocks {
     }
     static_cast<void>(ext2fs_set_rec_len(fs_, static_cast<unsigned>(room_ - last_), at(last_)));
     if (tail_) {
-      ext2fs_initialize_dirent_tail(fs_, EXT2_DIRENT_TAIL(block(), fs_->blocksize));
+      // By hand: EXT2_DIRENT_TAIL casts in a way that compilers warn of.
+      void* const tail = block() + fs_->blocksize - sizeof(ext2_dir_entry_tail);
+      ext2fs_initialize_dirent_tail(fs_, static_cast<ext2_dir_entry_tail*>(tail));
     }
   }
 

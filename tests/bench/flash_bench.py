@@ -85,6 +85,7 @@ def main() -> None:
             bmap = folder / f"{name}.bmap"
             bmap.write_text(run("bmaptool", "create", image))
             device = run("losetup", "--find", "--show", "--direct-io=on", backing).strip()
+            run("blockdev", "--setrw", device)  # a loop device keeps what an agent protected while it was a medium
             flash = [TOOL, "image", "flash", image, "--drive", device, "--yes", "--allow-fixed", "--quiet"]
             programs = {
                 "dd oflag=direct bs=4M conv=fsync":

@@ -61,6 +61,8 @@ class Flash(unittest.TestCase):
         device = subprocess.run(["losetup", "--find", "--show", *options, file], check=True, capture_output=True,
                                 text=True).stdout.strip()
         self.stack.callback(subprocess.run, ["losetup", "--detach", device], check=True)
+        if "--read-only" not in options:  # a loop device keeps what an agent protected while it was a medium of the lab
+            subprocess.run(["blockdev", "--setrw", device], check=True)
         return device
 
     def faulty_drive(self, fault, offset=0):

@@ -58,6 +58,8 @@ def loop(image: Path, part: Partition, write: bool = False) -> Iterator[str]:
     mode = [] if write else ["-r"]
     device = run("losetup", "--show", "-f", *mode, "-o", part.offset, "--sizelimit", part.size, image).stdout.strip()
     try:
+        if write:
+            run("blockdev", "--setrw", device)  # a loop device keeps what an agent protected while it was a medium of the lab
         yield device
     finally:
         run("losetup", "-d", device)
