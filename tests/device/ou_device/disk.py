@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Iterator
 
 from ou_lab.device import API_ENDPOINT, APP_ID, DEVICE_UUID, FLEET
-from ou_lab.engine import Engine
+from ou_lab.engine import Engine, write_in_order
 
 from . import parts
 from .parts import SOURCE, run
 
 MIB = 1 << 20
 # number: (label, size in MiB); the sizes of balenaOS's generic image are larger, those of a Raspberry Pi smaller
-PARTITIONS = {1: ("resin-boot", 64), 2: ("resin-rootA", 640), 3: ("resin-rootB", 640), 4: ("resin-state", 20),
+SLOT_MIB = 640
+PARTITIONS = {1: ("resin-boot", 64), 2: ("resin-rootA", SLOT_MIB), 3: ("resin-rootB", SLOT_MIB), 4: ("resin-state", 20),
               5: ("resin-data", 1600)}
 START_MIB = 4
 OLD_VERSION = "6.5.3"
@@ -94,8 +95,14 @@ def make_fat(image: Path, label: str, size_mib: int, tree: Path, *options: str) 
     run("mcopy", "-s", "-i", image, *sorted(tree.iterdir()), "::/")
 
 
+def empty_slot(image: Path, label: str) -> None:
+    make_ext4(image, label, SLOT_MIB)
+    write_in_order(image, "balena")
+
+
 def make_slot(image: Path, archive: Path) -> None:
     """A slot as hostapp-update leaves it, made by a real engine."""
+    empty_slot(image, "resin-rootA")
     with mounted(image) as slot:
         with engine_on(slot / "balena") as engine:
             hostapp = load(engine, archive)
@@ -148,6 +155,7 @@ def make_data(image: Path, release: FirstRelease) -> None:
     manifest = json.loads((release.bundle / "manifest.json").read_text())
     (commit, body), = manifest["release"][FLEET]["releases"].items()
     services = []
+    write_in_order(image, "docker")
     with mounted(image) as data:
         with engine_on(data / "docker") as engine:
             tag = engine.client.call
@@ -176,9 +184,8 @@ def make_disk(target: Path, archive: Path, release: FirstRelease) -> None:
     """Writes the whole disk, sparse."""
     pieces = {number: target.with_name(f"p{number}.img") for number in PARTITIONS}
     make_boot(pieces[1], archive)
-    make_ext4(pieces[2], "resin-rootA", PARTITIONS[2][1])
     make_slot(pieces[2], archive)
-    make_ext4(pieces[3], "resin-rootB", PARTITIONS[3][1])
+    empty_slot(pieces[3], "resin-rootB")
     make_state(pieces[4])
     make_data(pieces[5], release)
     efi = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"

@@ -44,7 +44,7 @@ class Recording:
         self.directory = parts.cached(f"recording-{name}", parts.digest(str(self.base), str(bundle)),
                                       lambda directory: self._make(directory, fleet, bundle))
         for old in parts.CACHE.glob(f"recording-{name}-*"):
-            if old != self.directory:
+            if old.is_dir() and old != self.directory:
                 shutil.rmtree(old)  # of a device that is no more
         self.logs = {name: Log(self.directory / f"{name}.log") for name in ("disk", "variables", "stick")}
         self.begins = self._stages()
