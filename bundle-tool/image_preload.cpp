@@ -151,7 +151,8 @@ Status preload_plain(const fs::path& path, const image::OsImage& original,
   return with_enough_room(options, console, result, measure, [&]() -> Status {
     OU_TRY(PartialImage partial, PartialImage::make(path, original.file().whole(), console));
     OU_TRY(image::OsImage os, partial.open());
-    OU_TRY(result.grown_bytes, write_release(os, release, result.need, console));
+    OU_TRY(result.grown_bytes,
+           write_release(os, release, result.need, path.parent_path(), console));
     console.phase("writing to the disk", 0);
     OU_CHECK(partial.commit());
     console.finish();
@@ -171,7 +172,8 @@ Status preload_flasher(const fs::path& path, const image::OsImage& original,
     return measure_release(copy, release, again, options.additional_bytes, console);
   };
   return with_enough_room(options, console, result, measure, [&]() -> Status {
-    OU_TRY(result.grown_bytes, write_release(copy, release, result.need, console));
+    OU_TRY(result.grown_bytes,
+           write_release(copy, release, result.need, path.parent_path(), console));
     OU_TRY(PartialImage partial, PartialImage::make(path, original.file().whole(), console));
     OU_TRY(image::OsImage flasher, partial.open());
     OU_CHECK(image::put_inner_image_back(flasher, inner, copy.file(), path.parent_path(), console));

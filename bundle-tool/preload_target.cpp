@@ -90,7 +90,7 @@ Result<std::uint64_t> still_missing(const image::OsImage& os, const base::Room& 
 }
 
 /// The partition may be larger than its file system: that comes first.
-Status make_room(image::OsImage& os, const base::Room& need) {
+Status make_room(image::OsImage& os, const base::Room& need, const std::filesystem::path& scratch) {
   for (int i = 0; i < kMaxGrowths; ++i) {
     OU_TRY(const std::uint64_t missing, still_missing(os, need));
     if (missing == 0) {
@@ -106,7 +106,7 @@ Status make_room(image::OsImage& os, const base::Room& need) {
       OU_CHECK(os.grow(PartRole::kData, missing - unused));
     }
     OU_TRY(const image::BlockRange larger, os.range_of(PartRole::kData));
-    OU_CHECK(image::grow_ext_file_system(larger).within("data partition"));
+    OU_CHECK(image::grow_ext_file_system(larger, scratch).within("data partition"));
   }
   return Error(ErrorCode::kNoSpace, "the data partition does not grow as it should");
 }
@@ -165,9 +165,10 @@ Result<image::StoreNeed> measure_release(const image::OsImage& os, const Preload
 }
 
 Result<std::uint64_t> write_release(image::OsImage& os, const PreloadRelease& release,
-                                    const image::StoreNeed& need, Console& console) {
+                                    const image::StoreNeed& need,
+                                    const std::filesystem::path& scratch, Console& console) {
   const std::uint64_t before = os.file().whole().size_bytes();
-  OU_CHECK(make_room(os, need.room));
+  OU_CHECK(make_room(os, need.room, scratch));
   OU_TRY(ExtFileSystem files, open_data(os, ExtFileSystem::Access::kChange));
   console.phase("writing the images", need.layer_bytes);
   OU_CHECK(image::write_images(files, kRoot, release.images, console));

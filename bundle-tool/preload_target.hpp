@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 #include "base/result.hpp"
@@ -29,8 +30,10 @@ base::Result<image::StoreNeed> measure_release(const image::OsImage& os,
                                                std::uint64_t additional_bytes, Console& console);
 
 /// Makes room and writes. After an error the image has to be thrown away.
+/// \param scratch a directory with room for what the data partition holds
 /// \return bytes by which the image has grown
 base::Result<std::uint64_t> write_release(image::OsImage& os, const PreloadRelease& release,
-                                          const image::StoreNeed& need, Console& console);
+                                          const image::StoreNeed& need,
+                                          const std::filesystem::path& scratch, Console& console);
 
 }  // namespace tool

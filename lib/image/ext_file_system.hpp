@@ -116,8 +116,6 @@ class ExtFileSystem {
 /// \error ErrorCode::kDiskImage, kDiskImageUnsupported, kNotFound when e2fsprogs is not installed;
 ///   kNoSpace, kIo
 base::Status grow_ext_file_system(const BlockRange& range, const std::filesystem::path& scratch);
-/// The same with the scratch file in TMPDIR or /tmp.
-base::Status grow_ext_file_system(const BlockRange& range);
 
 /// Runs e2fsck without changing anything. \error ErrorCode::kDiskImage with what it found
 base::Status check_ext_file_system(const BlockRange& range);

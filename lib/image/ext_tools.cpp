@@ -194,10 +194,4 @@ base::Status grow_ext_file_system(const BlockRange& range, const std::filesystem
   return carry_over_used(grown, range);
 }
 
-base::Status grow_ext_file_system(const BlockRange& range) {
-  std::error_code error;
-  const auto scratch = std::filesystem::temp_directory_path(error);
-  return grow_ext_file_system(range, error ? std::filesystem::path("/tmp") : scratch);
-}
-
 }  // namespace image

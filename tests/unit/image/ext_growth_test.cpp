@@ -20,7 +20,7 @@ std::pair<base::Room, std::uint64_t> room_after(const base::Room& need,
   REQUIRE(missing);
   std::filesystem::resize_file(disk.path(), support::kGuardBytes + size + *missing);
   const GuardedImage larger(disk.path(), size + *missing);
-  REQUIRE(image::grow_ext_file_system(larger.range()));
+  REQUIRE(image::grow_ext_file_system(larger.range(), scratch.path()));
   return {support::opened(larger).free(), *missing};
 }
 

@@ -51,7 +51,7 @@ TEST_CASE("ext file system: grows to the end of its range and no further, in eve
     CHECK(grown.guards_intact());
     CHECK(std::filesystem::file_size(path) == 78 * kMiB);
     const std::string once = all_bytes(path);
-    REQUIRE(image::grow_ext_file_system(grown.range()));
+    REQUIRE(image::grow_ext_file_system(grown.range(), scratch.path()));
     CHECK((all_bytes(path) == once));
   }
 }
