@@ -42,14 +42,14 @@ class Recording:
     def __init__(self, fleet: Fleet, bundle: Path, name: str):
         self.base = started(fleet)
         self.directory = parts.cached(f"recording-{name}", parts.digest(str(self.base), str(bundle)),
-                                      lambda directory: self._make(directory, fleet, bundle))
-        for old in parts.CACHE.glob(f"recording-{name}-*"):
-            if old.is_dir() and old != self.directory:
-                shutil.rmtree(old)  # of a device that is no more
+                                      lambda directory: self._make(directory, fleet, bundle, name))
         self.logs = {name: Log(self.directory / f"{name}.log") for name in ("disk", "variables", "stick")}
         self.begins = self._stages()
 
-    def _make(self, directory: Path, fleet: Fleet, bundle: Path) -> None:
+    def _make(self, directory: Path, fleet: Fleet, bundle: Path, name: str) -> None:
+        for old in parts.CACHE.glob(f"recording-{name}-*"):
+            if old.is_dir() and old != directory:
+                shutil.rmtree(old)  # of a device that is no more
         stick = new_stick(directory, bundle)
         run = directory / "run"
         run.mkdir()
