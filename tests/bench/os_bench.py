@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import MIB, table
 from ou_device import parts
-from ou_device.device import STATE, Device, new_stick
+from ou_device.device import STATE, Device, new_stick, started
 from ou_device.disk import OLD_VERSION
 from ou_device.fleet import NEW_SUPERVISOR_VERSION, NEW_VERSION, Fleet
 from ou_device.machine import MachineError
@@ -60,7 +60,7 @@ def watch(device: Device, done: Callable[[], bool]) -> Run:
 
 
 def by_agent(directory: Path, fleet: Fleet, bundle: Path) -> Run:
-    device = Device.resumed(directory, fleet)
+    device = Device.resumed(directory, fleet, started(fleet))
     try:
         device.machine.plug(new_stick(directory, bundle).image)
         run = watch(device, lambda: bool(device.final_outcomes()))
@@ -72,7 +72,7 @@ def by_agent(directory: Path, fleet: Fleet, bundle: Path) -> Run:
 
 def by_hand(directory: Path, fleet: Fleet) -> Run:
     """hostapp-update -f with the archive on the stick, as the OS's documents have it."""
-    device = Device.resumed(directory, fleet)
+    device = Device.resumed(directory, fleet, started(fleet))
     try:
         stick = new_stick(directory)
         stick.put(parts.hostapp(NEW_VERSION), "hostapp.tar")

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from ou_device import parts  # noqa: E402
-from ou_device.device import Device  # noqa: E402
+from ou_device.device import Device, started  # noqa: E402
 from ou_device.fleet import Fleet  # noqa: E402
 
 
@@ -56,7 +56,8 @@ def workdir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def device(workdir: Path, fleet: Fleet) -> Iterator[Device]:
-    machine = Device.resumed(workdir / "device", fleet)
+def device(request: pytest.FixtureRequest, workdir: Path, fleet: Fleet) -> Iterator[Device]:
+    """The started machine, or what a parameter makes of the fleet."""
+    machine = Device.resumed(workdir / "device", fleet, saved=getattr(request, "param", started)(fleet))
     yield machine
     machine.machine.stop()

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ou_device.device import STATE, Device, new_stick
+from ou_device.device import STATE, Device, new_stick, updated_once
 from ou_device.disk import OLD_VERSION
-from ou_device.fleet import CRASH, NEW_SUPERVISOR_VERSION, NEW_VERSION, Fleet, commit_of
+from ou_device.fleet import CRASH, NEW_SUPERVISOR_VERSION, NEW_VERSION, NEXT_VERSION, Fleet, commit_of
 
 
 @pytest.fixture
 def full(fleet: Fleet) -> Path:
     """OS, supervisor and release."""
-    return fleet.bundle("full", 5, fleet.archives("two"),
-                        fleet.os_options(NEW_VERSION) + fleet.supervisor_options(NEW_SUPERVISOR_VERSION))
+    return fleet.second()
 
 
 def check_all_new(device: Device, bundle: Path) -> None:
@@ -57,6 +56,25 @@ def test_an_os_that_does_not_work_is_gone_back_from(device: Device, fleet: Fleet
     assert outcome["error"]["name"] == "bundle-failed-before"
     assert [o["error"]["name"] for o in device.final_outcomes()[:-1]] == errors
     check_all_old(device)
+    check_settled(device)
+
+
+@pytest.mark.parametrize("device", [updated_once], indirect=True)
+@pytest.mark.parametrize("variant", ["good", "no-boot"])
+def test_the_next_update_goes_into_the_slot_that_the_first_has_left(device: Device, fleet: Fleet, workdir: Path,
+                                                                    variant: str) -> None:
+    bundle = fleet.bundle(f"next-{variant}", 6, fleet.archives("three"), fleet.os_options(NEXT_VERSION, variant))
+    grubenv = "/mnt/boot/EFI/BOOT/grubenv"
+    assert "resin_root_part=3" in device.machine.read(grubenv), "the device is not in slot B"
+    device.machine.plug(new_stick(workdir, bundle).image)
+    if variant == "good":
+        assert device.wait_for_outcome(sequence=6)["result"] == "updated"
+        device.check_runs(NEXT_VERSION, bundle)
+        assert "resin_root_part=2" in device.machine.read(grubenv)
+    else:
+        assert device.wait_for_last_outcome("refused", seconds=1800)["error"]["name"] == "bundle-failed-before"
+        check_all_new(device, fleet.second())
+        assert "resin_root_part=3" in device.machine.read(grubenv)
     check_settled(device)
 
 

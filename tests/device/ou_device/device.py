@@ -40,17 +40,37 @@ def started(fleet: Fleet) -> Path:
     source = factory_disk(fleet)
 
     def make(target: Path) -> None:
-        copy_sparse(source, target / "disk.raw")
-        with Machine(target / "machine", target / "disk.raw") as machine:
+        (target / "machine").mkdir()
+        copy_sparse(source, target / "machine/disk.raw")
+        with Machine(target / "machine", target / "machine/disk.raw") as machine:
             machine.start()
-            machine.wait_until_up()
-            device = Device(machine, fleet)
-            device.wait_until_in_service()
-            machine.run("sync")
-            machine.save_state(target / "memory")
-        shutil.copy2(target / "machine/variables.fd", target / "variables.fd")
-        shutil.rmtree(target / "machine")
+            Device(machine, fleet).wait_until_in_service()
+            save(machine, target)
     return parts.cached("started", parts.digest(str(source), (parts.HERE / "machine.py").read_text()), make)
+
+
+def updated_once(fleet: Fleet) -> Path:
+    """The same of a machine that runs what Fleet.second() brings, from its other slot."""
+    source, bundle = started(fleet), fleet.second()
+
+    def make(target: Path) -> None:
+        device = Device.resumed(target / "machine", fleet, source)
+        with device.machine as machine:
+            machine.plug(new_stick(target / "machine", bundle).image)
+            device.wait_for_outcome("updated")
+            device.wait_until_stick_has("updated")
+            machine.pull()
+            save(machine, target)
+    return parts.cached("updated-once", parts.digest(str(source), str(bundle)), make)
+
+
+def save(machine: Machine, target: Path) -> None:
+    """Ends a machine and keeps what Device.resumed() needs."""
+    machine.run("sync")
+    machine.save_state(target / "memory")
+    for path in (machine.disk, machine.variables):
+        path.rename(target / path.name)
+    shutil.rmtree(machine.directory)
 
 
 class Device:
@@ -60,9 +80,8 @@ class Device:
         self.machine, self.fleet = machine, fleet
 
     @classmethod
-    def resumed(cls, directory: Path, fleet: Fleet, logs: Path | None = None) -> "Device":
-        """A copy of the started machine, with what was in its memory. With `logs`, its disk is recorded there."""
-        saved = started(fleet)
+    def resumed(cls, directory: Path, fleet: Fleet, saved: Path, logs: Path | None = None) -> "Device":
+        """A copy of a machine that was saved, with what was in its memory. With `logs`, its disk is recorded there."""
         directory.mkdir(parents=True, exist_ok=True)
         copy_sparse(saved / "disk.raw", directory / "disk.raw")
         shutil.copy2(saved / "variables.fd", directory / "variables.fd")
@@ -107,21 +126,22 @@ class Device:
                 continue
         return found
 
-    def wait_for_outcome(self, *results: str, seconds: float = 900) -> dict:
-        """The first outcome with one of these results, or any that is final."""
+    def wait_for_outcome(self, *results: str, sequence: int | None = None, seconds: float = 900) -> dict:
+        """The first outcome with one of these results, or any that is final; of that bundle, if one is named."""
         final = results or ("updated", "up-to-date", "refused", "failed", "reverted")
 
         def found() -> dict | None:
-            return next((outcome for outcome in self.outcomes() if outcome["result"] in final), None)
+            return next((outcome for outcome in self.outcomes() if outcome["result"] in final
+                         and sequence in (None, outcome["bundle"].get("sequence"))), None)
         return self.machine.wait_for(f"an outcome {'/'.join(final)}: {self.journal()}", found, seconds, POLL)
 
     def final_outcomes(self) -> list[dict]:
         return [outcome for outcome in self.outcomes() if outcome["result"] != "interrupted"]
 
-    def wait_for_last_outcome(self, *results: str, seconds: float = 900) -> dict:
-        """Until the newest outcome has one of these results."""
+    def wait_for_last_outcome(self, *results: str, sequence: int | None = None, seconds: float = 900) -> dict:
+        """Until the newest outcome, of that bundle if one is named, has one of these results."""
         def found() -> dict | None:
-            outcomes = self.outcomes()
+            outcomes = [outcome for outcome in self.outcomes() if sequence in (None, outcome["bundle"].get("sequence"))]
             return outcomes[-1] if outcomes and outcomes[-1]["result"] in results else None
         return self.machine.wait_for(f"a last outcome {'/'.join(results)}: {self.journal()}", found, seconds, POLL)
 

@@ -26,7 +26,9 @@ volumes:
 COUNT = "echo \"start of {name}\" >> /data/log; sync /data/log; exec sleep 1000000\n"
 CRASH = "echo broken; exit 3\n"
 NEW_VERSION = "6.6.0"  # of the host OS that bundles bring
+NEXT_VERSION = "6.7.0"  # and of one for a device that has had such a bundle
 NEW_SUPERVISOR_VERSION = "18.0.0"
+NEXT_SUPERVISOR_VERSION = "18.1.0"
 NEW_SUPERVISOR = "registry2.balena-cloud.com/v2/fedcba9876543210fedcba9876543210"
 
 
@@ -68,6 +70,11 @@ class Fleet:
         archives = self.archives("one")
         return FirstRelease(self.bundle("one", 1, archives), archives)
 
+    def second(self) -> Path:
+        """OS, supervisor and release."""
+        return self.bundle("full", 5, self.archives("two"),
+                           self.os_options(NEW_VERSION) + self.supervisor_options(NEW_SUPERVISOR_VERSION))
+
     @staticmethod
     def os_options(version: str, variant: str = "good") -> tuple[str, ...]:
         return ("--os-image", f"docker-archive:{parts.hostapp(version, variant)}")
@@ -78,7 +85,14 @@ class Fleet:
                 "--supervisor-name", NEW_SUPERVISOR, "--supervisor-version", version)
 
 
+def manifest_of(bundle: Path) -> dict:
+    return json.loads((bundle / "manifest.json").read_text())
+
+
+def sequence_of(bundle: Path) -> int:
+    return manifest_of(bundle)["sequence"]
+
+
 def commit_of(bundle: Path) -> str:
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    (commit, _), = manifest["release"][FLEET]["releases"].items()
+    (commit, _), = manifest_of(bundle)["release"][FLEET]["releases"].items()
     return commit

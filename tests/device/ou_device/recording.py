@@ -12,8 +12,8 @@ from pathlib import Path
 from ou_lab.recorded_disk import ALL, Log
 
 from . import parts
-from .device import Device, copy_sparse, new_stick, started
-from .fleet import Fleet
+from .device import Device, copy_sparse, new_stick
+from .fleet import Fleet, sequence_of
 from .machine import Machine
 from .stick import Stick
 
@@ -39,8 +39,10 @@ class Moment:
 
 
 class Recording:
-    def __init__(self, fleet: Fleet, bundle: Path, name: str):
-        self.base = started(fleet)
+    """`saved`: the machine before the update."""
+
+    def __init__(self, fleet: Fleet, saved: Path, bundle: Path, name: str):
+        self.base = saved
         self.directory = parts.cached(f"recording-{name}", parts.digest(str(self.base), str(bundle)),
                                       lambda directory: self._make(directory, fleet, bundle, name))
         self.logs = {name: Log(self.directory / f"{name}.log") for name in ("disk", "variables", "stick")}
@@ -54,10 +56,10 @@ class Recording:
         run = directory / "run"
         run.mkdir()
         copy_sparse(stick.image, run / "stick.img")
-        device = Device.resumed(run, fleet, directory)
+        device = Device.resumed(run, fleet, self.base, directory)
         try:
             device.machine.plug(run / "stick.img", log=directory / "stick.log")
-            device.wait_for_outcome("updated", seconds=3600)
+            device.wait_for_outcome("updated", sequence=sequence_of(bundle), seconds=3600)
             device.wait_until_stick_has("updated")
             device.machine.run(f"sleep {SECONDS_AFTER}; sync")
         except BaseException:

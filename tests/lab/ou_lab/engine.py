@@ -1,4 +1,4 @@
-"""A real container engine of the lab device: Debian's dockerd with its own data root and no network."""
+"""A real container engine of the lab device: Debian's dockerd, or another one, with its own data root and no network."""
 from __future__ import annotations
 
 import contextlib
@@ -95,6 +95,7 @@ class EngineClient:
         return details
 
 
+ENGINE = os.environ.get("OU_LAB_ENGINE", "dockerd")  # the program
 JOURNALLED = 0x84000  # the inode flags EXT4_JOURNAL_DATA_FL, which new files inherit, and EXT4_EXTENTS_FL
 
 
@@ -113,7 +114,7 @@ def write_in_order(image: Path, data_root: str) -> None:
 
 
 class Engine:
-    """One dockerd; started and ended by its process id."""
+    """One engine; started and ended by its process id."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -128,7 +129,7 @@ class Engine:
         (self.directory / "engine.pid").unlink(missing_ok=True)
         with open(self.directory / "engine.log", "ab") as log:
             self._process = subprocess.Popen(
-                ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
+                [ENGINE, "--bridge=none", "--iptables=false", "--ip6tables=false",
                  "--data-root", str(self.data_root), "--exec-root", str(self.directory / "exec"),
                  "-p", str(self.directory / "engine.pid"), "-H", f"unix://{self.socket_path}"],
                 stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
@@ -136,7 +137,7 @@ class Engine:
 
     def answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
-            raise RuntimeError(f"dockerd ended: see {self.directory}/engine.log")
+            raise RuntimeError(f"{ENGINE} ended: see {self.directory}/engine.log")
         try:
             self.client.call("GET", "/_ping", timeout=5)
             return True
@@ -148,10 +149,9 @@ class Engine:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-        # dockerd takes a containerd that it finds for its own; this one has lost its parent. It is ended as a service
+        # An engine takes a containerd that it finds for its own; this one has lost its parent. It is ended as a service
         # manager ends what a service leaves behind: by the process id that it wrote.
-        left = self.directory / "exec/containerd/containerd.pid"
-        if left.exists():
+        for left in list((self.directory / "exec/containerd").glob("*containerd.pid")):
             try:
                 os.kill(int(left.read_text()), signal.SIGKILL)
             except ProcessLookupError:

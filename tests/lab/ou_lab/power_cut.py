@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Iterator
 
 from .device import BUILD, LabDevice
-from .engine import wait_until, write_in_order
+from .engine import ENGINE, wait_until, write_in_order
 from .media import Stick
 from .recorded_disk import Log
 from .releases import Factory, Release
@@ -39,8 +39,9 @@ def blank_disk(path: Path) -> Path:
     with open(path, "wb") as out:
         out.truncate(SIZE_BYTES)
     _run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", path)
-    _run("debugfs", "-w", "-R", "mkdir engine", path)
-    write_in_order(path, "engine/data")
+    if ENGINE == "dockerd":
+        _run("debugfs", "-w", "-R", "mkdir engine", path)
+        write_in_order(path, "engine/data")
     return path
 
 
