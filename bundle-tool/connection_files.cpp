@@ -8,20 +8,15 @@
 #include "base/printable.hpp"
 #include "bundle/limits.hpp"
 #include "names.hpp"
+#include "usage.hpp"
 
 namespace tool {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
 using base::Json;
 using base::printable;
 using base::Result;
 namespace fs = std::filesystem;
-
-Error usage(const std::string& what) {
-  return {ErrorCode::kUsage, what};
-}
 
 bool has_section(std::string_view text, std::string_view section) {
   while (!text.empty()) {

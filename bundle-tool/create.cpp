@@ -20,6 +20,7 @@
 #include "release_builder.hpp"
 #include "signing_keys.hpp"
 #include "target_state.hpp"
+#include "usage.hpp"
 #include "yaml_json.hpp"
 
 namespace tool {
@@ -32,10 +33,6 @@ using base::Status;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kOciLayout = R"({"imageLayoutVersion":"1.0.0"})";
-
-Error usage(const std::string& what) {
-  return {ErrorCode::kUsage, what};
-}
 
 /// A directory for sources that have to keep something; gone with this object.
 class Scratch {

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "release_builder.hpp"
+#include "usage.hpp"
 
 namespace tool {
 namespace {
@@ -243,9 +244,6 @@ void add_create_options(CLI::App& command, CreateArguments& arguments) {
 
 base::Result<CreateOptions> finish(const CreateArguments& arguments) {
   CreateOptions options = arguments.options;
-  const auto usage = [](const std::string& what) {
-    return base::Error(base::ErrorCode::kUsage, what);
-  };
   if (!options.has_release() && options.host.os_image.empty()) {
     return usage(
         "what is to be installed? pass --compose docker-compose.yml or --target-state apps.json "

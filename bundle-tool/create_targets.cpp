@@ -8,19 +8,14 @@
 #include "base/printable.hpp"
 #include "bundle/limits.hpp"
 #include "names.hpp"
+#include "usage.hpp"
 
 namespace tool {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
 using base::Result;
 using base::Status;
 namespace fs = std::filesystem;
-
-Error usage(const std::string& what) {
-  return {ErrorCode::kUsage, what};
-}
 
 Status check_version(const std::optional<std::string>& version, const std::string& option) {
   if (version && !is_version(*version)) {

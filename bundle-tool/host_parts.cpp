@@ -9,6 +9,7 @@
 #include "connection_files.hpp"
 #include "names.hpp"
 #include "oci/hostapp_image.hpp"
+#include "usage.hpp"
 
 namespace tool {
 namespace {
@@ -20,10 +21,6 @@ using base::printable;
 using base::Result;
 using base::Status;
 namespace fs = std::filesystem;
-
-Error usage(const std::string& what) {
-  return {ErrorCode::kUsage, what};
-}
 
 std::string allowed_keys() {
   std::string keys;
