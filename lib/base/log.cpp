@@ -31,9 +31,17 @@ void start(Level level) {
 }
 
 // The message is an argument, never the format: braces in it are text.
-void debug(std::string_view message) { spdlog::debug("{}", message); }
-void info(std::string_view message) { spdlog::info("{}", message); }
-void warning(std::string_view message) { spdlog::warn("{}", message); }
-void error(std::string_view message) { spdlog::error("{}", message); }
+void debug(std::string_view message) {
+  spdlog::debug("{}", message);
+}
+void info(std::string_view message) {
+  spdlog::info("{}", message);
+}
+void warning(std::string_view message) {
+  spdlog::warn("{}", message);
+}
+void error(std::string_view message) {
+  spdlog::error("{}", message);
+}
 
 }  // namespace base::log

@@ -28,7 +28,9 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 using Status = Result<void>;
 
 /// The success of a Status.
-inline Status ok() { return Status{}; }
+inline Status ok() {
+  return Status{};
+}
 
 }  // namespace base
 
@@ -47,9 +49,9 @@ inline Status ok() { return Status{}; }
   OU_TRY_INNER(OU_CONCAT(ou_result_, __LINE__), declaration, (__VA_ARGS__))
 
 /// Returns the error of a Status from the enclosing function: `OU_CHECK(sync(fd));`
-#define OU_CHECK(...)                                             \
-  do {                                                            \
-    if (auto ou_status = (__VA_ARGS__); !ou_status) {             \
-      return std::move(ou_status).error();                        \
-    }                                                             \
+#define OU_CHECK(...)                                 \
+  do {                                                \
+    if (auto ou_status = (__VA_ARGS__); !ou_status) { \
+      return std::move(ou_status).error();            \
+    }                                                 \
   } while (false)

@@ -263,10 +263,9 @@ Result<std::unique_ptr<ExtNodes>> ExtNodes::open(ExtFileSystem& files) {
   if (ext2fs_has_feature_extents(fs->super) == 0 || ext2fs_has_feature_filetype(fs->super) == 0 ||
       ext2fs_has_feature_bigalloc(fs->super) != 0 || ext2fs_has_feature_xattr(fs->super) == 0 ||
       fs->inode_map == nullptr || fs->block_map == nullptr) {
-    return Error(
-        ErrorCode::kDiskImageUnsupported,
-        "the file system is no ext4 as balenaOS makes it (extents, file types, extended "
-        "attributes)");
+    return Error(ErrorCode::kDiskImageUnsupported,
+                 "the file system is no ext4 as balenaOS makes it (extents, file types, extended "
+                 "attributes)");
   }
   return std::unique_ptr<ExtNodes>(new ExtNodes(std::make_unique<State>(fs)));
 }

@@ -56,7 +56,7 @@ class FakeEngine final : public agent::install::Engine {
   int lost_pulls = 0;                 // that many pulls end with the engine gone
   bool away = false;                  // does not answer containers()
   base::ErrorCode tag_failure = base::ErrorCode::kEngine;  // of a call that is made to fail
-  std::set<oci::Digest> damaged;      // it lists these and cannot describe them
+  std::set<oci::Digest> damaged;  // it lists these and cannot describe them
 
  private:
   Faults& faults_;

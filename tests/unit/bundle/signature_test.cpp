@@ -142,16 +142,16 @@ TEST_CASE("parse_signature: refuses every other structure") {
     copy[index] = line;
     return joined(copy);
   };
-  const std::string bad = GENERATE_COPY(
-      std::string(), std::string("\n\n\n\n"), whole + "\n", whole + whole,
-      "\n" + whole, joined({good[0], good[1], good[2]}), with(0, "comment: x"),
-      with(0, "Untrusted comment: x"), with(0, ""), with(1, ""), with(1, good[3]),
-      with(1, good[1] + " "), with(1, " " + good[1]), with(1, good[1].substr(4)),
-      with(1, good[1] + "AAAA"), with(2, "trusted comment:x"), with(2, good[0]), with(3, ""),
-      with(3, good[1]), with(3, good[3].substr(0, good[3].size() - 2)), with(3, good[3] + "="),
-      with(2, good[2] + '\0'), with(2, good[2] + "\x1b[2J"), with(2, good[2] + "\rx"),
-      whole + std::string(bundle::kMaxSignatureBytes, ' '),
-      with(0, "untrusted comment: " + std::string(bundle::kMaxSignatureBytes, 'x')));
+  const std::string bad =
+      GENERATE_COPY(std::string(), std::string("\n\n\n\n"), whole + "\n", whole + whole,
+                    "\n" + whole, joined({good[0], good[1], good[2]}), with(0, "comment: x"),
+                    with(0, "Untrusted comment: x"), with(0, ""), with(1, ""), with(1, good[3]),
+                    with(1, good[1] + " "), with(1, " " + good[1]), with(1, good[1].substr(4)),
+                    with(1, good[1] + "AAAA"), with(2, "trusted comment:x"), with(2, good[0]),
+                    with(3, ""), with(3, good[1]), with(3, good[3].substr(0, good[3].size() - 2)),
+                    with(3, good[3] + "="), with(2, good[2] + '\0'), with(2, good[2] + "\x1b[2J"),
+                    with(2, good[2] + "\rx"), whole + std::string(bundle::kMaxSignatureBytes, ' '),
+                    with(0, "untrusted comment: " + std::string(bundle::kMaxSignatureBytes, 'x')));
   const auto parsed = bundle::parse_signature(bad);
   REQUIRE_FALSE(parsed);
   CHECK(parsed.error().code() == ErrorCode::kSignatureMalformed);
