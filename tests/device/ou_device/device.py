@@ -116,7 +116,8 @@ class Device:
 
     # What can be seen
 
-    def outcomes(self) -> list[dict]:
+    def outcomes(self, sequence: int | None = None) -> list[dict]:
+        """All, or those of one bundle, the oldest first."""
         text = self.try_run(f"for f in {STATE}/outcomes/*.json; do cat $f; printf '\\0'; done 2>/dev/null")
         found = []
         for piece in text.split("\0"):
@@ -124,15 +125,14 @@ class Device:
                 found.append(json.loads(piece))
             except ValueError:
                 continue
-        return found
+        return [outcome for outcome in found if sequence in (None, outcome["bundle"].get("sequence"))]
 
     def wait_for_outcome(self, *results: str, sequence: int | None = None, seconds: float = 900) -> dict:
         """The first outcome with one of these results, or any that is final; of that bundle, if one is named."""
         final = results or ("updated", "up-to-date", "refused", "failed", "reverted")
 
         def found() -> dict | None:
-            return next((outcome for outcome in self.outcomes() if outcome["result"] in final
-                         and sequence in (None, outcome["bundle"].get("sequence"))), None)
+            return next((outcome for outcome in self.outcomes(sequence) if outcome["result"] in final), None)
         return self.machine.wait_for(f"an outcome {'/'.join(final)}: {self.journal()}", found, seconds, POLL)
 
     def final_outcomes(self) -> list[dict]:
@@ -141,7 +141,7 @@ class Device:
     def wait_for_last_outcome(self, *results: str, sequence: int | None = None, seconds: float = 900) -> dict:
         """Until the newest outcome, of that bundle if one is named, has one of these results."""
         def found() -> dict | None:
-            outcomes = [outcome for outcome in self.outcomes() if sequence in (None, outcome["bundle"].get("sequence"))]
+            outcomes = self.outcomes(sequence)
             return outcomes[-1] if outcomes and outcomes[-1]["result"] in results else None
         return self.machine.wait_for(f"a last outcome {'/'.join(results)}: {self.journal()}", found, seconds, POLL)
 

@@ -104,7 +104,8 @@ def write_in_order(image: Path, data_root: str) -> None:
     a layer on the disk before it takes note of it (sync_diffs in its daemon/graphdriver/overlay2/overlay.go, on by default).
     Debian's engine does not wait, and takes a layer for whole that a power cut has emptied (moby issue 46704), which nothing can
     mend from outside. With the store's files in the journal of the file system, what is written first is there first."""
-    commands = [f"mkdir {data_root}"]
+    parents = [directory for directory in reversed(Path(data_root).parents) if directory.name]
+    commands = [f"mkdir {directory}" for directory in (*parents, data_root)]
     for name in ("image", "overlay2"):
         commands += [f"mkdir {data_root}/{name}", f"sif {data_root}/{name} flags {JOURNALLED:#x}"]
     # The flag by hand: chattr asks for CAP_SYS_RESOURCE.

@@ -80,6 +80,8 @@ class Stick:
     def eject(self) -> None:
         """Takes the medium out; what has it mounted keeps it until it is unmounted."""
         if self.device:
+            # The agent protects its media, and a loop device would keep that for whoever has it next.
+            subprocess.run(["blockdev", "--setrw", self.device], check=False, capture_output=True)
             subprocess.run(["losetup", "--detach", self.device], check=False, capture_output=True)
             self.device = None
 

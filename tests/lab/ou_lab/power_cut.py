@@ -40,7 +40,6 @@ def blank_disk(path: Path) -> Path:
         out.truncate(SIZE_BYTES)
     _run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", path)
     if ENGINE == "dockerd":
-        _run("debugfs", "-w", "-R", "mkdir engine", path)
         write_in_order(path, "engine/data")
     return path
 
